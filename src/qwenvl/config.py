@@ -1,0 +1,303 @@
+"""Typed configuration: a YAML recipe plus dotted overrides becomes frozen dataclasses; an unknown key names the nearest one."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from qwenvl.sample import Task
+
+T = TypeVar("T")
+Trainable = Literal["vision", "adapter", "decoder"]
+
+
+class ConfigError(ValueError):
+    """A recipe or an override that can't be used; the message says where and how to mend it."""
+
+
+@dataclass(frozen=True)
+class VisionSpec:
+    """The ViT. `layers`, `width`, `heads`, `mlp` as in DESIGN's bigG row; sizes in pixels."""
+
+    patch_size: int = 14
+    width: int = 1664
+    layers: int = 48
+    heads: int = 16
+    mlp: int = 8192
+    position_grid: int = 16
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    """The position-aware cross-attention adapter. `init` "local" starts each query at its own place in the picture."""
+
+    queries: int = 256
+    heads: int = 32
+    init: Literal["normal", "local"] = "normal"
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """The language model (Qwen-7B's form)."""
+
+    width: int = 4096
+    layers: int = 32
+    heads: int = 32
+    mlp: int = 11008
+    tie: bool = False
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The whole model; `image_size` is the side of the square picture, in pixels, at which it ends its training."""
+
+    image_size: int = 448
+    vision: VisionSpec = field(default_factory=VisionSpec)
+    adapter: AdapterSpec = field(default_factory=AdapterSpec)
+    decoder: DecoderSpec = field(default_factory=DecoderSpec)
+
+
+@dataclass(frozen=True)
+class TokenizerSpec:
+    """`vocab_size` trains a small byte-level BPE on the corpus; `path` reads `qwen.tiktoken` or a saved folder instead."""
+
+    vocab_size: int | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class CorpusSpec:
+    """The scenes of the nano world: how many are made, how large (pixels a side), from which seed."""
+
+    scenes: int = 20_000
+    size: int = 96
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TaskShare:
+    """How a task is drawn: the share of records that give it, and how many of its samples share one picture then."""
+
+    share: float = 1.0
+    questions: int = 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table of stages (paper, appendix table 8; DESIGN §7).
+
+    `sequence` tokens a row, `rows` rows a micro-batch, `accumulation` micro-batches a step. `optimizer` "muon" takes the
+    hidden matrices to Muon (at `matrix_lr`) and the rest to AdamW (at `lr`). `isolate` keeps packed samples from seeing each other.
+    """
+
+    name: str
+    trains: tuple[Trainable, ...]
+    tasks: dict[Task, TaskShare]
+    steps: int
+    image_size: int = 448
+    sequence: int = 2048
+    rows: int = 8
+    accumulation: int = 1
+    isolate: bool = False
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    lr: float = 1e-5
+    min_lr: float = 1e-6
+    matrix_lr: float = 0.02
+    warmup: int = 0
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    layer_decay: float = 1.0
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """How many held-out scenes are asked about."""
+
+    scenes: int = 400
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run, but the user's own data and the folder it is written to.
+
+    `init` is a checkpoint to go on from (a folder, or "nano" for the one that ships); its sizes and its tokenizer are taken then,
+    and `model` and `tokenizer` must be left out. `ranks` processes train together; left out, as many as there are cores, at most 4.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    model: ModelSpec | None = None
+    tokenizer: TokenizerSpec | None = None
+    corpus: CorpusSpec | None = None
+    init: str | None = None
+    seed: int = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    ranks: int | None = None
+    log_every: int = 10
+    save_every: int = 200
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+
+    @property
+    def model_spec(self) -> ModelSpec:
+        """The sizes of a model that starts from nothing. Raises ConfigError where the recipe goes on from a checkpoint."""
+        if self.model is None:
+            raise ConfigError(f"recipe {self.name!r} takes its model's sizes from 'init'")
+        return self.model
+
+
+def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by its packaged name ("nano") or its path, then apply `key.sub=value` overrides.
+
+    A list entry is addressed by its `name` or its index: `stages.stage1.lr=3e-4`. Raises ConfigError.
+    """
+    path = _find(str(name_or_path))
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys such as 'name' and 'stages', found {type(data).__name__}")
+    for override in overrides:
+        _override(data, override)
+    return _checked(from_dict(Recipe, data, path.name), path.name)
+
+
+def _checked(recipe: Recipe, where: str) -> Recipe:
+    if (recipe.init is None) == (recipe.model is None and recipe.tokenizer is None):
+        raise ConfigError(f"{where}: give either 'model' and 'tokenizer' (to start from nothing) or 'init' (a checkpoint)")
+    if recipe.init is None and (recipe.model is None or recipe.tokenizer is None):
+        raise ConfigError(f"{where}: the key {'model' if recipe.model is None else 'tokenizer'!r} is missing")
+    if not recipe.stages:
+        raise ConfigError(f"{where}: 'stages' is empty; a run needs at least one")
+    return recipe
+
+
+def recipes() -> list[str]:
+    """The names of the packaged recipes."""
+    folder = resources.files("qwenvl") / "recipes"
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def to_dict(value: Any) -> Any:
+    """A dataclass as plain mappings and lists, for YAML and JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_dict(item) for key, item in value.items()}
+    return [to_dict(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def from_dict(cls: type[T], data: Any, where: str) -> T:
+    """Build the dataclass `cls` from plain values, checking keys and types. Raises ConfigError naming `where`."""
+    return typing.cast(T, _convert(cls, data, where))
+
+
+def _find(name: str) -> Path:
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        if not path.is_file():
+            raise ConfigError(f"there is no recipe file {name}")
+        return path
+    packaged = Path(str(resources.files("qwenvl") / "recipes" / f"{name}.yaml"))
+    if not packaged.is_file():
+        raise ConfigError(f"there is no recipe {name!r}{_nearest(name, recipes())}; packaged are: {', '.join(recipes())}")
+    return packaged
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    match = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    dotted, equals, raw = text.partition("=")
+    if not equals:
+        raise ConfigError(f"override {text!r}: expected key=value, such as stages.stage1.lr=3e-4")
+    keys = dotted.split(".")
+    target: Any = data
+    for key in keys[:-1]:
+        if isinstance(target, list):
+            target = _entry(target, key, text)
+        else:
+            target = target.setdefault(key, {})
+        if not isinstance(target, dict | list):
+            raise ConfigError(f"override {text!r}: {key!r} holds {target!r}, which has no keys below it")
+    if isinstance(target, list):
+        raise ConfigError(f"override {text!r}: name a key of the entry, such as {dotted}.steps=100")
+    target[keys[-1]] = yaml.safe_load(raw)
+
+
+def _entry(entries: list[Any], key: str, text: str) -> Any:
+    names = [str(entry.get("name")) for entry in entries if isinstance(entry, dict)]
+    if key in names:
+        return entries[names.index(key)]
+    if key.isdecimal() and int(key) < len(entries):
+        return entries[int(key)]
+    raise ConfigError(f"override {text!r}: no entry {key!r}{_nearest(key, names)}; there are: {', '.join(names)}")
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        return _convert(next(arg for arg in args if arg is not type(None)), value, where)
+    if origin is Literal:
+        if value not in args:
+            choices = ", ".join(map(str, args))
+            raise ConfigError(f"{where}: {value!r} is none of: {choices}{_nearest(str(value), [str(a) for a in args])}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where}: expected a list, found {value!r}")
+        inner = args[:1] * len(value) if args[-1] is Ellipsis else args
+        if len(inner) != len(value):
+            raise ConfigError(f"{where}: expected {len(inner)} values, found {len(value)}")
+        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(inner, value, strict=True)))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: expected a mapping, found {value!r}")
+        return {_convert(args[0], k, where): _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(kind, value, where)
+    return _scalar(kind, value, where)
+
+
+def _dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: expected keys of {kind.__name__}, found {value!r}")
+    hints = typing.get_type_hints(kind)
+    for key in value:
+        if key not in hints:
+            raise ConfigError(f"{where}: unknown key {key!r}{_nearest(str(key), list(hints))}; known: {', '.join(hints)}")
+    required = [f.name for f in dataclasses.fields(kind)
+                if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]  # fmt: skip
+    for key in required:
+        if key not in value:
+            raise ConfigError(f"{where}: the key {key!r} is missing")
+    return kind(**{key: _convert(hints[key], item, f"{where}.{key}") for key, item in value.items()})
+
+
+def _scalar(kind: Any, value: Any, where: str) -> Any:
+    if kind is float and isinstance(value, str):
+        # YAML 1.1 reads 3e-4 (no dot) as a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"{where}: expected {kind.__name__}, found {value!r}")
+    return value

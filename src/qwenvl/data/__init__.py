@@ -1,0 +1,1 @@
+"""The data engine: pictures, sources, the scene world, shards, packing and loading."""

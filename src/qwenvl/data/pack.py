@@ -1,0 +1,202 @@
+"""Packs Examples of one task into rows of a fixed length; samples about one picture share its slots.
+
+The paper packs stage 2 by task (section 3.2). A row is filled by an exact knapsack over a bounded buffer: the oldest group always
+goes in, so that odd lengths do not starve, then the subset that leaves the least space. An image is never cut: groups are
+whole or, where a group is too long for a row, its last samples go to a group of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from qwenvl.sample import Image, Task
+from qwenvl.text.render import Example, ImageSlot
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One packed row before padding. All lists have the same length.
+
+    `segments` counts the groups (1, 2, …); `branches` is 0 in what a group's samples share (the picture) and 1, 2, … in each
+    sample's own tokens; `groups` names what is inside (`Group.draw`, `Group.indices`); `positions` start at 0 with each group and, behind the picture, anew for each sample: with the mask of
+    `qwenvl.train.batch` every sample is computed as if it stood alone.
+    """
+
+    task: Task
+    ids: list[int]
+    labels: list[int]
+    positions: list[int]
+    segments: list[int]
+    branches: list[int]
+    slots: tuple[ImageSlot, ...]
+    samples: int
+    groups: tuple[tuple[int, tuple[int, ...]], ...]
+
+
+@dataclass(slots=True)
+class Group:
+    """Examples that begin with the same picture, so that its `shared` first tokens are written once.
+
+    `draw` and `indices` name it: which samples of what record draw number `draw` gave to `task`. A checkpoint stores
+    these names, not the tokens.
+    """
+
+    task: Task
+    examples: list[Example]
+    shared: int
+    draw: int
+    indices: list[int]
+
+    def __len__(self) -> int:
+        return self.shared + sum(len(example.ids) - self.shared for example in self.examples)
+
+
+@dataclass
+class Packer:
+    """Collects groups per task and gives rows of `length` tokens.
+
+    `buffer` is how many groups of a task wait at most; `dropped` counts samples that fit no row, by reason.
+    """
+
+    length: int
+    buffer: int = 64
+    waiting: dict[Task, list[Group]] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def add(self, examples: Sequence[Example], draw: int) -> list[Row]:
+        """Take samples of one task and one record (drawn as number `draw`); give the rows that are ready."""
+        rows = []
+        for group in self.groups(examples, draw):
+            waiting = self.waiting.setdefault(group.task, [])
+            waiting.append(group)
+            if len(waiting) >= self.buffer:
+                rows.append(self._row(waiting))
+        return rows
+
+    def flush(self) -> list[Row]:
+        """Give all that waits, the last row of a task as full as it is."""
+        rows = []
+        for waiting in self.waiting.values():
+            while waiting:
+                rows.append(self._row(waiting))
+        return rows
+
+    def groups(self, examples: Sequence[Example], draw: int) -> list[Group]:
+        """Join samples of one task that share a picture; a sample longer than a row is dropped and counted."""
+        groups: list[Group] = []
+        for index, example in enumerate(examples):
+            if len(example.ids) > self.length:
+                self.dropped[f"{example.task}: longer than {self.length} tokens"] += 1
+                continue
+            shared = _shared_prefix(groups[-1].examples[0], example) if groups else 0
+            if shared and len(groups[-1]) + len(example.ids) - shared <= self.length:
+                groups[-1].examples.append(example)
+                groups[-1].indices.append(index)
+            else:
+                groups.append(Group(example.task, [example], _picture_end(example), draw, [index]))
+        return groups
+
+    def _row(self, waiting: list[Group]) -> Row:
+        chosen = fill(self.length - len(waiting[0]), [len(group) for group in waiting[1:]])
+        picked = [waiting[0], *(waiting[1 + index] for index in chosen)]
+        taken = {0, *(1 + index for index in chosen)}
+        waiting[:] = [group for index, group in enumerate(waiting) if index not in taken]
+        part = _split(waiting, self.length - sum(map(len, picked)))
+        return join([*picked, part] if part else picked)
+
+
+def fill(space: int, lengths: Sequence[int]) -> list[int]:
+    """Indices of a subset of `lengths` whose sum is as near to `space` as can be without passing it (subset sum on bit sets).
+
+    Among equal sums the earlier entries are preferred, which bounds the age of what waits.
+    """
+    limit = (1 << (space + 1)) - 1
+    reach = [1]
+    for length in lengths:
+        reach.append((reach[-1] | reach[-1] << length) & limit)
+        if reach[-1] >> space:
+            break
+    total = reach[-1].bit_length() - 1
+    chosen = []
+    for index in range(len(reach) - 2, -1, -1):
+        if not reach[index] >> total & 1:
+            chosen.append(index)
+            total -= lengths[index]
+    return chosen[::-1]
+
+
+def _split(waiting: Sequence[Group], space: int) -> Group | None:
+    """The longest beginning of a waiting group of several samples that still fits into `space`, taken off that group."""
+    best, take, longest = None, 0, 0
+    for group in waiting:
+        length = group.shared
+        for count, example in enumerate(group.examples[:-1], start=1):
+            length += len(example.ids) - group.shared
+            if length > space:
+                break
+            if length > longest:
+                best, take, longest = group, count, length
+    if best is None:
+        return None
+    part = Group(best.task, best.examples[:take], best.shared, best.draw, best.indices[:take])
+    del best.examples[:take], best.indices[:take]
+    return part
+
+
+def join(groups: Sequence[Group]) -> Row:
+    """Lay groups of one task side by side."""
+    ids: list[int] = []
+    labels: list[int] = []
+    positions: list[int] = []
+    segments: list[int] = []
+    branches: list[int] = []
+    slots: list[ImageSlot] = []
+    for segment, group in enumerate(groups, start=1):
+        first, shared = group.examples[0], group.shared
+        for branch, example in enumerate(group.examples, start=1):
+            begin = 0 if example is first else shared
+            for slot in example.slots:
+                if slot.start >= begin:
+                    slots.append(ImageSlot(slot.start - begin + len(ids), slot.length, slot.image))
+            count = len(example.ids) - begin
+            ids.extend(example.ids[begin:])
+            # the first token of a sample follows nothing, so nothing predicts it
+            labels.extend([-100, *example.labels[1:]] if begin == 0 else example.labels[begin:])
+            positions.extend(range(begin, len(example.ids)))
+            segments.extend([segment] * count)
+            branches.extend([0] * (shared - begin) + [branch] * (len(example.ids) - shared))
+    samples = sum(len(group.examples) for group in groups)
+    names = tuple((group.draw, tuple(group.indices)) for group in groups)
+    return Row(groups[0].task, ids, labels, positions, segments, branches, tuple(slots), samples, names)
+
+
+def row_images(rows: Sequence[Row]) -> tuple[list[Image], list[int]]:
+    """The distinct pictures of a batch, and for each run of slots (row-major) which of them it shows."""
+    order: dict[str, int] = {}
+    pictures: list[Image] = []
+    index = []
+    for row in rows:
+        for slot in row.slots:
+            key = slot.image.key
+            if key not in order:
+                order[key] = len(pictures)
+                pictures.append(slot.image)
+            index.append(order[key])
+    return pictures, index
+
+
+def _picture_end(example: Example) -> int:
+    """How many first tokens are the opening picture: `<img>`, its slots, `</img>`; 0 where a sample opens with words."""
+    if not example.slots or example.slots[0].start != 1:
+        return 0
+    return example.slots[0].length + 2
+
+
+def _shared_prefix(first: Example, other: Example) -> int:
+    # a supervised word right behind the picture is predicted from there, so only the first sample may have one
+    end = _picture_end(first)
+    if not end or end != _picture_end(other) or other.labels[end : end + 1] != [-100]:
+        return 0
+    return end if first.slots[0].image.key == other.slots[0].image.key else 0

@@ -1,0 +1,229 @@
+"""Records on disk: Parquet shards that Hugging Face's viewer, DuckDB and pandas read, with a manifest.
+
+A folder holds `00000.parquet`, `00001.parquet`, … and `manifest.json`. A row is a record: `id`, `source`, `images` (a
+list of
+`{bytes, path}`, encoded) and `record` (the annotations as JSON). Files are written beside and renamed, the manifest
+last, so that what has a manifest is whole.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from qwenvl.data.images import encode
+from qwenvl.data.record_json import record_from_json, record_to_json
+from qwenvl.sample import Record
+
+MANIFEST = "manifest.json"
+FORMAT = "qwenvl-shards-1"
+COLUMNS = ("id", "source", "images", "record")
+
+_FEATURES = {
+    "id": {"dtype": "string", "_type": "Value"},
+    "source": {"dtype": "string", "_type": "Value"},
+    "images": [{"_type": "Image"}],
+    "record": {"dtype": "string", "_type": "Value"},
+}
+
+
+class ShardError(ValueError):
+    """A folder of shards is missing, incomplete or damaged; the message names the file and what to do."""
+
+
+def write_shards(
+    records: Iterable[Record],
+    folder: str | Path,
+    rows_per_shard: int = 1000,
+    meta: Mapping[str, Any] | None = None,
+    picture_format: str = "JPEG",
+) -> Path:
+    """Write records as shards of `rows_per_shard` and the manifest; return its path.
+
+    Shards that the folder already holds are replaced. Pictures that are bytes or paths are copied as they are; decoded
+    ones are encoded as
+    `picture_format`, JPEG of quality 95 or "PNG". `meta` (JSON values) goes into the manifest. Raises ValueError for
+    `rows_per_shard` < 1 and ImportError without pyarrow.
+    """
+    if rows_per_shard < 1:
+        raise ValueError(f"a shard needs at least one row, not rows_per_shard={rows_per_shard}")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    stream = iter(records)
+    number = 0
+    while rows := list(islice(stream, rows_per_shard)):
+        write_shard(rows, folder, number, picture_format)
+        number += 1
+    for stale in folder.glob("*.parquet"):
+        if stale.stem.isdigit() and int(stale.stem) >= number:
+            stale.unlink()
+    return merge_manifest(folder, meta)
+
+
+def write_shard(records: Sequence[Record], folder: str | Path, number: int, picture_format: str = "JPEG") -> Path:
+    """Write one shard, whole or not at all. Processes may write different numbers of a folder; `merge_manifest` ends
+    it.
+    """
+    pa, pq = _pyarrow()
+    ids, sources, images, annotations = [], [], [], []
+    for record in records:
+        found, pictures = record_to_json(record)
+        ids.append(record.id)
+        sources.append(record.source)
+        images.append([{"bytes": encode(p, picture_format), "path": p.name or None} for p in pictures])
+        annotations.append(json.dumps(found, ensure_ascii=False, separators=(",", ":")))
+    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema(
+        [("id", pa.string()), ("source", pa.string()), ("images", pa.list_(picture)), ("record", pa.string())],
+        metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+    )
+    table = pa.table([ids, sources, images, annotations], schema=schema)
+    path = Path(folder) / f"{number:05d}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        # the pictures are compressed already: only the words gain from it
+        codecs = {"id": "zstd", "source": "zstd", "record": "zstd", "images.list.element.bytes": "none"}
+        pq.write_table(table, draft, compression=codecs, use_dictionary=["source"], row_group_size=256)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def merge_manifest(folder: str | Path, meta: Mapping[str, Any] | None = None) -> Path:
+    """Write the manifest of the shards that are in a folder, which must be numbered without gaps from 0; return its
+    path.
+    """
+    _, pq = _pyarrow()
+    folder = Path(folder)
+    paths = sorted(folder.glob("[0-9]*.parquet"))
+    for number, path in enumerate(paths):
+        if path.stem != f"{number:05d}":
+            raise ShardError(f"{folder}: shard {number:05d}.parquet is missing; make the corpus again")
+    shards = [
+        {
+            "file": path.name,
+            "rows": pq.read_metadata(path).num_rows,
+            "bytes": path.stat().st_size,
+            "blake2b": _digest(path),
+        }
+        for path in paths
+    ]
+    manifest = {
+        "format": FORMAT,
+        "columns": list(COLUMNS),
+        "rows": sum(int(shard["rows"]) for shard in shards),
+        "digest": hashlib.blake2b("".join(str(s["blake2b"]) for s in shards).encode(), digest_size=16).hexdigest(),
+        "shards": shards,
+        "meta": dict(meta or {}),
+    }
+    target = folder / MANIFEST
+    draft = target.with_name(f".{MANIFEST}.{os.getpid()}.tmp")
+    draft.write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    os.replace(draft, target)
+    return target
+
+
+class ShardReader:
+    """Reads a folder of shards. `len` counts records; `shards` says how many each shard holds; pictures stay encoded.
+
+    Raises ShardError where the manifest is missing or of another format, or a shard is missing or has other rows than
+    it says.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        path = self.folder / MANIFEST
+        try:
+            self.manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ShardError(
+                f"{self.folder}: no {MANIFEST}; not a folder of shards, or its making was interrupted"
+            ) from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ShardError(f"{path}: can not be read ({error}); make the corpus again") from error
+        if not isinstance(self.manifest, dict) or self.manifest.get("format") != FORMAT:
+            raise ShardError(f"{path}: not a manifest of the format {FORMAT}")
+        self._files = [self.folder / shard["file"] for shard in self.manifest["shards"]]
+        self._rows = tuple(int(shard["rows"]) for shard in self.manifest["shards"])
+
+    def __len__(self) -> int:
+        return sum(self._rows)
+
+    @property
+    def shards(self) -> Sequence[int]:
+        """How many records each shard holds."""
+        return self._rows
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the writer noted: seed, recipe, skipped rows."""
+        meta: Mapping[str, Any] = self.manifest.get("meta", {})
+        return meta
+
+    def read_shard(self, index: int) -> list[Record]:
+        """All records of shard `index`."""
+        pa, pq = _pyarrow()
+        path = self._files[index]
+        try:
+            table = pq.read_table(path, columns=list(COLUMNS), use_threads=False)
+        except FileNotFoundError:
+            raise ShardError(f"{path}: the shard is missing; make the corpus again") from None
+        except (OSError, pa.ArrowException) as error:
+            raise ShardError(f"{path}: damaged ({error}); make the corpus again") from error
+        if table.num_rows != self._rows[index]:
+            raise ShardError(
+                f"{path}: {table.num_rows} rows, but the manifest says {self._rows[index]}; make the corpus again"
+            )
+        columns = [table.column(name).to_pylist() for name in COLUMNS]
+        with _no_collection():
+            return [
+                record_from_json(id, source, json.loads(record), [image["bytes"] for image in images])
+                for id, source, images, record in zip(*columns, strict=True)
+            ]
+
+    def verify(self) -> None:
+        """Compare every shard's digest with the manifest's. Raises ShardError naming the first that differs."""
+        for path, shard in zip(self._files, self.manifest["shards"], strict=True):
+            if not path.is_file() or _digest(path) != shard["blake2b"]:
+                raise ShardError(f"{path}: missing or changed since it was written; make the corpus again")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause the garbage collector: a shard's records are a hundred thousand small objects without cycles, and walking
+    them doubles the time.
+    """
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError("shards need pyarrow: pip install 'qwenvl[data]'") from error
+    return pyarrow, pyarrow.parquet

@@ -1,0 +1,137 @@
+"""Loss curves of a run as pictures, read from its `metrics.jsonl`."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Line = Mapping[str, Any]
+
+COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#b83280", "#6b46c1", "#b7791f", "#0987a0", "#718096")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The logged lines of a run in order; none when the file is not there. A line cut off by a kill is left out."""
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and "step" in line and "stage" in line:
+            lines.append(line)
+    return lines
+
+
+def running(lines: Sequence[Line]) -> list[tuple[float, Line]]:
+    """Each line with its minute, counted over all stages; by `elapsed_s`, which covers the whole run."""
+    return [(float(line.get("elapsed_s", 0)) / 60, line) for line in lines]
+
+
+def stage_bounds(lines: Sequence[Line]) -> list[tuple[str, float, float]]:
+    """(stage, first minute, last minute) in the order of the run."""
+    bounds: dict[str, list[float]] = {}
+    last = 0.0
+    for minute, line in running(lines):
+        bounds.setdefault(str(line["stage"]), [last, minute])[1] = minute
+        last = minute
+    return [(stage, begin, end) for stage, (begin, end) in bounds.items()]
+
+
+def figures(lines: Sequence[Line]) -> dict[str, bytes]:
+    """Name → PNG: the loss, the loss of each task, samples a second. Raises ImportError without matplotlib."""
+    return {"loss": loss_figure(lines), "loss-per-task": task_figure(lines), "speed": speed_figure(lines)}
+
+
+def loss_figure(lines: Sequence[Line]) -> bytes:
+    """The loss of all tasks over time as a PNG, stages shaded."""
+    figure, axes = _figure(8.4, 3.1)
+    shown = [(minute, float(line["loss"])) for minute, line in running(lines) if "loss" in line]
+    axes.plot(*zip(*shown, strict=True), color=COLOURS[0], linewidth=0.8, alpha=0.35)
+    axes.plot(*zip(*_smooth(shown), strict=True), color=COLOURS[0], linewidth=1.8)
+    _dress(axes, lines, "loss (nats per supervised token)")
+    return _png(figure)
+
+
+def task_figure(lines: Sequence[Line]) -> bytes:
+    """The loss of each task over time as a PNG."""
+    figure, axes = _figure(8.4, 3.4)
+    tasks = list(dict.fromkeys(key for line in lines for key in line if key.startswith("loss/")))
+    for i, task in enumerate(sorted(tasks)):
+        shown = [(minute, float(line[task])) for minute, line in running(lines) if task in line]
+        axes.plot(*zip(*_smooth(shown), strict=True), color=COLOURS[i % len(COLOURS)], linewidth=1.6, label=task[5:])
+    _dress(axes, lines, "loss per task")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def speed_figure(lines: Sequence[Line]) -> bytes:
+    """Samples a second over time as a PNG."""
+    figure, axes = _figure(8.4, 2.0)
+    shown = [(minute, float(line["samples_per_s"])) for minute, line in running(lines) if "samples_per_s" in line]
+    axes.plot(*zip(*shown, strict=True), color=COLOURS[2], linewidth=1.2)
+    _dress(axes, lines, "samples/s", log=False)
+    axes.set_ylim(bottom=0)
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # without pyplot: no display, no global state
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _dress(axes: Any, lines: Sequence[Line], label: str, log: bool = True) -> None:
+    for i, (stage, begin, end) in enumerate(stage_bounds(lines)):
+        axes.axvspan(begin, end, color="#edf2f7" if i % 2 == 0 else "#ffffff", zorder=0)
+        # Between the axes' own top and the plot, so that a curve never crosses it.
+        axes.text(
+            (begin + end) / 2,
+            1.02,
+            stage,
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            fontsize=8,
+            color="#4a5568",
+        )
+    if log:
+        axes.set_yscale("log")
+        _plain_ticks(axes)
+    axes.set_xlabel("minutes of training", fontsize=8)
+    axes.set_ylabel(label, fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.margins(x=0)
+    axes.grid(axis="y", color="#cbd5e0", linewidth=0.5)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _plain_ticks(axes: Any) -> None:
+    """A log axis with readable numbers (0.2, 0.5, 1, 2) instead of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _smooth(points: Sequence[tuple[float, float]], weight: float = 0.85) -> list[tuple[float, float]]:
+    """An exponential average that does not lag at the start."""
+    total, scale = 0.0, 0.0
+    result = []
+    for x, y in points:
+        total, scale = weight * total + (1 - weight) * y, weight * scale + (1 - weight)
+        result.append((x, total / scale))
+    return result
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=140)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Weights of other forms, in and out."""

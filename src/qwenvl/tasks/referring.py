@@ -1,0 +1,27 @@
+"""Referring grounding: `<img>…</img><ref>the ear on a giraffe</ref>` + **<box>…</box>** (paper, appendix B)."""
+
+from __future__ import annotations
+
+import random
+
+from qwenvl.sample import Image, Record, Region, Sample
+from qwenvl.tasks._parts import first_image, sample
+
+
+def samples(record: Record, rng: random.Random) -> list[Sample]:
+    """One sample a referring phrase; a phrase for several things is answered by all their boxes. The same in every
+    language.
+    """
+    image = first_image(record)
+    if image is None:
+        return []
+    return [
+        sample(record, "referring", f"{i}", image, Region(p.text, p.boxes, supervised=True))
+        for i, p in enumerate(record.phrases)
+        if p.referring and p.boxes
+    ]
+
+
+def prompt(image: Image, phrase: str) -> Sample:
+    """The unanswered sample: a phrase whose boxes are wanted."""
+    return Sample((image, Region(phrase)), "referring")

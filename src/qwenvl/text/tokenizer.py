@@ -1,0 +1,278 @@
+"""Qwen's byte-level BPE and its 217 special ids as a fast tokenizer: read, trained small, saved for `transformers`.
+
+Ordinary text and special tokens never meet: the Rust tokenizer inside holds the ordinary vocabulary alone, so `encode`
+cannot give a special id whatever a text spells. The special ids stand after the ordinary ones, in the order of the
+released vocabulary.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from qwenvl.text.chatml import CHAT_TEMPLATE
+from qwenvl.text.tiktoken_file import BYTE_OF_CHARACTER, read_tiktoken
+
+SPECIAL_TOKENS: tuple[str, ...] = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
+    *(f"<|extra_{i}|>" for i in range(205)),
+    *("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>", "<img>", "</img>", "<imgpad>"),
+)
+"""The 217 special tokens in the order of their ids; the first is 151643 in the released vocabulary."""
+
+SPLIT_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""Qwen's way to cut text before BPE: words with what precedes them, digits one by one, punctuation, breaks, spaces."""
+
+_CACHED_LENGTH = 96
+_CACHE_SIZE = 1 << 15
+_FILE = "tokenizer.json"
+
+
+class QwenTokenizer:
+    """Text ⇄ ids. Make one with `from_dashscope`, `from_tiktoken`, `train_small` or `load`. It pickles.
+
+    Ids 0 … n-1 are the ordinary vocabulary, n … n+216 the special tokens (n = 151,643 for Qwen).
+    """
+
+    def __init__(self, ordinary: Tokenizer, specials: Mapping[str, int]) -> None:
+        """`ordinary` is a byte-level tokenizer without added tokens; `specials` has the ids of the 217 special ones."""
+        missing = [token for token in SPECIAL_TOKENS if token not in specials]
+        if missing:
+            raise ValueError(
+                f"a Qwen tokenizer needs 217 special tokens; {len(missing)} are missing, the first is {missing[0]}"
+            )
+        self._ordinary = ordinary
+        self._specials = dict(specials)
+        self._names = {number: token for token, number in self._specials.items()}
+        self._size = ordinary.get_vocab_size(with_added_tokens=False)
+        if min(self._names) < self._size:
+            raise ValueError(
+                f"the ids of special tokens must follow the {self._size} ordinary ones, not start at {min(self._names)}"
+            )
+        self._bytes: dict[int, bytes] = {}
+        self._cached = functools.lru_cache(maxsize=_CACHE_SIZE)(self._encode)
+        self.vocab_size: int = max(self._names) + 1
+        self.eos_id: int = self._specials["<|endoftext|>"]
+        self.im_start_id: int = self._specials["<|im_start|>"]
+        self.im_end_id: int = self._specials["<|im_end|>"]
+        self.ref_start_id: int = self._specials["<ref>"]
+        self.ref_end_id: int = self._specials["</ref>"]
+        self.box_start_id: int = self._specials["<box>"]
+        self.box_end_id: int = self._specials["</box>"]
+        self.quad_start_id: int = self._specials["<quad>"]
+        self.quad_end_id: int = self._specials["</quad>"]
+        self.img_start_id: int = self._specials["<img>"]
+        self.img_end_id: int = self._specials["</img>"]
+        self.image_slot_id: int = self._specials["<imgpad>"]
+
+    # -- making one ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_tiktoken(cls, path: str | Path) -> QwenTokenizer:
+        """The tokenizer of a `qwen.tiktoken` file (lines of base64 bytes and rank). Takes a few seconds: `save` it.
+
+        Raises FileNotFoundError, or ValueError naming the line that is wrong.
+        """
+        vocabulary, merges = read_tiktoken(Path(path))
+        # A piece that is a token as a whole is that token, as in tiktoken.
+        return cls(
+            _pipeline(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=True)), _numbered(len(vocabulary))
+        )
+
+    @classmethod
+    def from_dashscope(cls) -> QwenTokenizer:
+        """The released vocabulary, out of the `dashscope` package, which carries the file. Nothing is downloaded.
+
+        Raises ImportError, saying how to install it, where the package is missing.
+        """
+        spec = find_spec("dashscope")
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            path = Path(folder) / "resources" / "qwen.tiktoken"
+            if path.is_file():
+                return cls.from_tiktoken(path)
+        raise ImportError(
+            'Qwen\'s vocabulary comes with the package dashscope, which is missing: pip install "qwenvl[tokenizer]", '
+            "or give the file qwen.tiktoken of a released checkpoint to QwenTokenizer.from_tiktoken"
+        )
+
+    @classmethod
+    def train_small(cls, texts: Iterable[str], vocab_size: int) -> QwenTokenizer:
+        """A byte-level BPE of at most `vocab_size` ordinary ids (256 of them bytes) learnt from plain texts.
+
+        The 217 specials follow. The same texts give the same tokenizer, in whatever order they come. Few texts may give
+        fewer ids. Give words and coordinates as they are encoded (`render.texts_of`), without tags.
+        """
+        if vocab_size < 256:
+            raise ValueError(
+                f"a byte-level vocabulary holds the 256 bytes: vocab_size is {vocab_size}, give 256 or more"
+            )
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        )
+        tokenizer = _pipeline(models.BPE())
+        tokenizer.train_from_iterator((_clean(text) for text in texts), trainer)
+        return cls(tokenizer, _numbered(tokenizer.get_vocab_size()))
+
+    # -- text to ids -----------------------------------------------------------------------------------------------
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of plain text, all ordinary: what spells a special token comes out as its letters."""
+        return list(self.encode_cached(text))
+
+    def encode_cached(self, text: str) -> tuple[int, ...]:
+        """`encode` as a tuple; short texts are remembered."""
+        return self._cached(text) if len(text) <= _CACHED_LENGTH else self._encode(text)
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self._ordinary.encode(_clean(text), add_special_tokens=False).ids)
+
+    def special(self, token: str) -> int:
+        """The id of a special token. Raises ValueError, naming the nearest, for one that does not exist."""
+        try:
+            return self._specials[token]
+        except KeyError:
+            near = difflib.get_close_matches(token, self._specials, n=1)
+            raise ValueError(f"no special token {token!r}" + (f"; did you mean {near[0]!r}?" if near else "")) from None
+
+    def encode_with_specials(self, text: str) -> list[int]:
+        """The ids of a **trusted** text in which special tokens are spelt out: for tools, not for what a user typed."""
+        ids: list[int] = []
+        for piece in self._splitter.split(_clean(text)):
+            if piece in self._specials:
+                ids.append(self._specials[piece])
+            elif piece:
+                ids += self.encode_cached(piece)
+        return ids
+
+    @functools.cached_property
+    def _splitter(self) -> re.Pattern[str]:
+        return re.compile("(" + "|".join(map(re.escape, sorted(self._specials, key=len, reverse=True))) + ")")
+
+    # -- ids to text -----------------------------------------------------------------------------------------------
+
+    def decode(self, ids: Sequence[int], skip_special: bool = False) -> str:
+        """The text of ids. A picture's slots collapse to `<img></img>`; broken UTF-8 and unknown ids show as U+FFFD."""
+        data = bytearray()
+        in_picture = False
+        for number in ids:
+            token = self._names.get(number)
+            if token is None:
+                data += self._token_bytes(number)
+                continue
+            in_picture = number == self.img_start_id or (in_picture and number == self.image_slot_id)
+            if not skip_special and not (in_picture and number == self.image_slot_id):
+                data += token.encode()
+        return data.decode("utf-8", "replace")
+
+    def token_text(self, number: int) -> str:
+        """One id as text: a special token's name, or its bytes as UTF-8 with U+FFFD for what is half a character."""
+        name = self._names.get(number)
+        return name if name is not None else self._token_bytes(number).decode("utf-8", "replace")
+
+    def is_special(self, number: int) -> bool:
+        """Whether an id is one of the special tokens."""
+        return number in self._names
+
+    def _token_bytes(self, number: int) -> bytes:
+        known = self._bytes.get(number)
+        if known is None:
+            token = self._ordinary.id_to_token(number) if 0 <= number < self._size else None
+            known = "\ufffd".encode() if token is None else bytes(BYTE_OF_CHARACTER[c] for c in token)
+            self._bytes[number] = known
+        return known
+
+    # -- keeping it ------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write `tokenizer.json` and `tokenizer_config.json` (with chat template) for `load` and for `transformers`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        full = Tokenizer.from_str(self._ordinary.to_str())
+        full.add_special_tokens(
+            [
+                AddedToken(token, special=True, normalized=False)
+                for token in sorted(self._specials, key=self._specials.__getitem__)
+            ]
+        )
+        if any(full.token_to_id(token) != number for token, number in self._specials.items()):
+            raise ValueError(
+                "the special ids do not follow the ordinary ones without a gap: tokenizer.json cannot say that"
+            )
+        full.save(str(folder / _FILE))
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": "<|endoftext|>",
+            "pad_token": "<|endoftext|>",
+            "clean_up_tokenization_spaces": False,
+            "model_input_names": ["input_ids", "attention_mask"],
+            "padding_side": "left",
+            "chat_template": CHAT_TEMPLATE,
+        }
+        text = json.dumps(config, indent=2, ensure_ascii=False)
+        (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> QwenTokenizer:
+        """Read what `save` wrote, or the `qwen.tiktoken` of a released checkpoint's folder.
+
+        Raises FileNotFoundError where neither is there, ValueError where `tokenizer.json` is not a Qwen tokenizer.
+        """
+        path = Path(folder) / _FILE
+        if not path.is_file():
+            released = Path(folder) / "qwen.tiktoken"
+            if released.is_file():
+                return cls.from_tiktoken(released)
+            raise FileNotFoundError(f"no tokenizer in {folder}: expected {_FILE} or qwen.tiktoken there")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            specials = {token["content"]: token["id"] for token in content["added_tokens"]}
+            content["added_tokens"] = []
+            ordinary = Tokenizer.from_str(json.dumps(content))
+        except Exception as error:  # the Rust side raises plain Exception
+            raise ValueError(f"{path} is not a tokenizer that this package reads: {error}") from error
+        return cls(ordinary, specials)
+
+    def __getstate__(self) -> tuple[str, dict[str, int]]:
+        return self._ordinary.to_str(), self._specials
+
+    def __setstate__(self, state: tuple[str, dict[str, int]]) -> None:
+        QwenTokenizer.__init__(self, Tokenizer.from_str(state[0]), state[1])
+
+
+def _clean(text: str) -> str:
+    """NFC, and no half surrogates, which UTF-8 cannot hold."""
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFC", text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _numbered(first: int) -> dict[str, int]:
+    return {token: first + i for i, token in enumerate(SPECIAL_TOKENS)}
+
+
+def _pipeline(model: models.BPE) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer

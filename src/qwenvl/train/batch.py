@@ -1,0 +1,66 @@
+"""A loader's batch as tensors: normalised pictures, the attention mask of packed samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from qwenvl.data.loader import Batch
+from qwenvl.model.processor import CLIP_MEAN, CLIP_STD
+
+
+@dataclass
+class TensorBatch:
+    """What the model's forward takes; B rows of L tokens, N pictures, K runs of slots.
+
+    `mask` (B, 1, L, L) is True where a query may attend to a key. `token_tasks` (B,) indexes `tasks`.
+    """
+
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+    position_ids: torch.Tensor
+    mask: torch.Tensor
+    pixel_values: torch.Tensor | None
+    image_index: torch.Tensor | None
+
+
+def to_tensors(batch: Batch, isolate: bool, device: torch.device) -> TensorBatch:
+    """Move a batch to `device`. Without `isolate`, samples of a row see what stands before them (paper, section 3.2)."""
+    ids = torch.from_numpy(batch.ids).to(device)
+    segments = torch.from_numpy(batch.segments).to(device)
+    branches = torch.from_numpy(batch.branches).to(device)
+    positions = torch.from_numpy(batch.positions).to(device)
+    if not isolate:
+        positions = torch.arange(ids.shape[1], device=device).expand_as(ids)
+    pixels, index = None, None
+    if len(batch.pixels):
+        pixels = normalise(torch.from_numpy(batch.pixels).to(device))
+        index = torch.from_numpy(batch.image_index).to(device)
+    labels = torch.from_numpy(batch.labels).to(device)
+    return TensorBatch(ids, labels, positions, packed_mask(segments, branches, isolate), pixels, index)
+
+
+def packed_mask(segments: torch.Tensor, branches: torch.Tensor, isolate: bool) -> torch.Tensor:
+    """(B, L) segments and branches → (B, 1, L, L), True where the query (third axis) may attend to the key (fourth).
+
+    Isolated, a token sees earlier tokens of its own sample and its sample's picture, which may be shared with others.
+    Padding sees itself alone, so that no softmax is empty.
+    """
+    length = segments.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    queries, keys = segments[:, :, None], segments[:, None, :]
+    if isolate:
+        own = (branches[:, None, :] == 0) | (branches[:, :, None] == branches[:, None, :])
+        allowed = (queries == keys) & own & causal
+    else:
+        allowed = (keys > 0) & causal
+    padding = (segments == 0)[:, :, None] & torch.eye(length, dtype=torch.bool, device=segments.device)
+    return ((allowed & (queries > 0)) | padding)[:, None]
+
+
+def normalise(pixels: torch.Tensor) -> torch.Tensor:
+    """(N, S, S, 3) bytes → (N, 3, S, S) floats, CLIP's mean and standard deviation."""
+    mean = torch.tensor(CLIP_MEAN, device=pixels.device)
+    std = torch.tensor(CLIP_STD, device=pixels.device)
+    return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()

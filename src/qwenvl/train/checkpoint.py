@@ -1,0 +1,100 @@
+"""Checkpoints of a run in progress: written beside, then renamed, so that a kill at any moment leaves the last good one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from qwenvl.train.errors import CheckpointError
+
+KEEP = 2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: finished stages, the step within the current one, and the loader's state there."""
+
+    stage: int
+    step: int
+    loader: dict[str, Any] | None
+    extra: dict[str, Any]
+
+
+def save(folder: Path, model: nn.Module, optimizer: list[dict[str, Any]] | None, progress: Progress) -> Path:
+    """Write `folder/<stage>-<step>`; older checkpoints but the last one before it are removed."""
+    name = f"{progress.stage:02d}-{progress.step:08d}"
+    temporary, final = folder / f".{name}.part", folder / name
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        tensors = {key: value.contiguous() for key, value in _unshared(model).items()}
+        save_file(tensors, temporary / "model.safetensors")
+        torch.save({"optimizer": optimizer, "rng": torch.get_rng_state()}, temporary / "optimizer.pt")
+        state = {"stage": progress.stage, "step": progress.step, "loader": progress.loader, "extra": progress.extra}
+        (temporary / "progress.json").write_text(json.dumps(state), encoding="utf-8")
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(f"{final}: could not be written ({error}); the checkpoint before it is untouched") from error
+    for old in complete(folder)[:-KEEP]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def complete(folder: Path) -> list[Path]:
+    """The whole checkpoints in `folder`, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if (path / "progress.json").is_file() and path.name[0] != ".")
+
+
+def read_progress(checkpoint: Path) -> Progress:
+    """Where the run stood. Raises CheckpointError."""
+    try:
+        state = json.loads((checkpoint / "progress.json").read_text(encoding="utf-8"))
+        return Progress(state["stage"], state["step"], state["loader"], state["extra"])
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{checkpoint / 'progress.json'}: not readable ({error}); remove this folder") from None
+
+
+def load(checkpoint: Path, model: nn.Module) -> list[dict[str, Any]] | None:
+    """Put the weights into `model` and the random state back; give the optimizer's state. Raises CheckpointError."""
+    try:
+        tensors = load_file(checkpoint / "model.safetensors")
+        rest = torch.load(checkpoint / "optimizer.pt", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{checkpoint}: not readable ({error}); remove this folder to use the one before") from None
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    tied = set(model.state_dict()) - set(_unshared(model))
+    if unexpected or set(missing) - tied:
+        raise CheckpointError(
+            f"{checkpoint}: its weights do not fit the recipe's model (missing {sorted(set(missing) - tied)[:3]}, "
+            f"unknown {unexpected[:3]}): use another output folder, or start over"
+        )
+    torch.set_rng_state(rest["rng"])
+    optimizer: list[dict[str, Any]] | None = rest["optimizer"]
+    return optimizer
+
+
+def _unshared(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The state dict with tied weights once."""
+    seen: set[int] = set()
+    result = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() in seen and tensor.numel():
+            continue
+        seen.add(tensor.data_ptr())
+        result[name] = tensor
+    return result

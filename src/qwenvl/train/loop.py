@@ -1,0 +1,166 @@
+"""The one training loop: a stage's steps from where they stand to its end, interruptible at any moment."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from qwenvl.config import Recipe, Stage
+from qwenvl.data.loader import Batch
+from qwenvl.train import checkpoint
+from qwenvl.train.batch import TensorBatch, to_tensors
+from qwenvl.train.checkpoint import Progress
+from qwenvl.train.errors import Interrupted, TrainingError
+from qwenvl.train.metrics import Journal, Meter
+from qwenvl.train.optim import Optimizers, rate, trainable
+from qwenvl.train.parallel import Ranks
+
+
+class Stop:
+    """Set by SIGTERM (a terminal's Ctrl-C comes as one), or when the process that started this one is gone."""
+
+    def __init__(self) -> None:
+        self._asked, self._parent = False, os.getppid()
+
+    @property
+    def asked(self) -> bool:
+        """Whether the run shall save and end."""
+        return self._asked or os.getppid() != self._parent
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        """The signal handler."""
+        self._asked = True
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """Catch SIGTERM while stages train."""
+    stop = Stop()
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a stage begins or continues, where its files go, and who shares the work."""
+
+    folder: Path
+    stage_index: int
+    ranks: Ranks
+    step: int = 0
+    optimizer: list[dict[str, Any]] | None = None
+    elapsed: float = 0.0
+    quiet: bool = False
+
+
+def train_stage(
+    model: nn.Module,
+    recipe: Recipe,
+    stage: Stage,
+    batches: Iterator[Batch],
+    place: Place,
+    stop: Stop,
+    precision: torch.dtype = torch.float32,
+) -> float:
+    """Train from `place.step` to the stage's end. Gives the seconds trained so far in the whole run.
+
+    Raises Interrupted after saving when asked to stop, TrainingError on a loss or gradient that is not finite.
+    """
+    optimizers = Optimizers(model, stage)
+    if place.optimizer is not None:
+        optimizers.load_state_dict(place.optimizer)
+    parameters = [parameter for _, parameter in trainable(model)]
+    quiet = place.quiet or not place.ranks.first
+    path = place.folder / "metrics.jsonl" if place.ranks.first else None
+    journal = Journal(path, stage.name, stage.steps, place.step, place.elapsed, quiet)
+    meter = Meter(list(stage.tasks), place.ranks)
+    model.train()
+
+    def save(done: int, loader: dict[str, Any]) -> None:
+        extra = {"elapsed": journal.elapsed, "precision": str(precision).removeprefix("torch."), "world": place.ranks.world}
+        progress = Progress(place.stage_index, done, loader, extra)
+        if place.ranks.first:
+            checkpoint.save(place.folder / "checkpoints", model, optimizers.state_dict(), progress)
+        place.ranks.barrier()
+
+    try:
+        for step in range(place.step, stage.steps):
+            begin = time.perf_counter()
+            micro = [next(batches) for _ in range(stage.accumulation)]
+            meter.wait(time.perf_counter() - begin)
+            loss = _gradients(model, stage, micro, meter, precision)
+            # every rank must come to the same decision, so the loss and the wish to stop travel with the gradients
+            loss, asked = place.ranks.sum_gradients(parameters, [loss, float(stop.asked)])
+            norm = float(nn.utils.clip_grad_norm_(parameters, stage.clip))
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise TrainingError(_bad(loss, norm, micro, place))
+            optimizers.step(step)
+            journal.advance()
+            done = step + 1
+            if done % recipe.log_every == 0 or done == stage.steps:
+                journal.write(done, {**meter.line(), "lr": rate(step, stage), "grad_norm": round(norm, 4)})
+            if asked:
+                save(done, micro[-1].state)
+                raise Interrupted(f"stopped in {stage.name} after step {done}; saved in {place.folder}")
+            if done % recipe.save_every == 0 and done < stage.steps:
+                save(done, micro[-1].state)
+        return journal.elapsed
+    finally:
+        journal.close()
+
+
+def _gradients(model: nn.Module, stage: Stage, micro: list[Batch], meter: Meter, precision: torch.dtype) -> float:
+    """Add up the gradients of the mean loss over all supervised tokens of the step, on all ranks; gives this rank's share of it."""
+    device = next(model.parameters()).device
+    # the mean over the whole step's tokens, so that how it is split into micro-batches and ranks changes nothing
+    items = max(1, sum(batch.supervised for batch in micro))
+    total = 0.0
+    for batch in micro:
+        tensors = to_tensors(batch, stage.isolate, device)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            output = forward(model, tensors, items)
+        output.loss.backward()
+        meter.add(batch, output.token_losses)
+        total += output.loss.item()
+    return total
+
+
+def forward(model: Callable[..., Any], tensors: TensorBatch, items: int) -> Any:
+    """The model's loss over a batch, divided by `items` supervised tokens; `token_losses` beside it."""
+    return model(
+        input_ids=tensors.input_ids,
+        pixel_values=tensors.pixel_values,
+        image_index=tensors.image_index,
+        attention_mask=tensors.mask,
+        position_ids=tensors.position_ids,
+        labels=tensors.labels,
+        num_items_in_batch=items,
+        return_token_losses=True,
+        use_cache=False,
+    )
+
+
+def _bad(loss: float, norm: float, micro: list[Batch], place: Place) -> str:
+    batch = micro[-1]
+    path = place.folder / f"bad_batch-{place.ranks.rank}.npz"
+    np.savez_compressed(path, ids=batch.ids, labels=batch.labels, pixels=batch.pixels, image_index=batch.image_index)
+    return (
+        f"the loss is {loss} and the gradient norm {norm}: training stopped before the weights were touched. The batch is in "
+        f"{path}. A lower learning rate, a longer warm-up or float32 are what usually helps; the last checkpoint is whole, "
+        "and the same command continues from it"
+    )

@@ -1,0 +1,160 @@
+"""Ranks: one process each, one thread each on a CPU; gradients, losses and the wish to stop are summed between them.
+
+On two cores two processes of one thread each train a small model faster than one process of two threads
+(`benchmarks/ranks.py`). Every rank walks through the same stream of batches and takes its share of the rows, so the
+loss does not depend on how many ranks there are.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from qwenvl.train import errors
+from qwenvl.train.errors import RankError
+
+MOST_RANKS = 4
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place among `world` of them; rank 0 writes and speaks."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        """True for the rank that writes files and shows progress."""
+        return self.rank == 0
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The element-wise sum over all ranks, in place."""
+        if self.world > 1:
+            dist.all_reduce(values)
+        return values
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.world > 1:
+            dist.barrier()
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter], extra: Sequence[float]) -> list[float]:
+        """Sum the gradients over all ranks in one message, and `extra` numbers beside them; gives their sums.
+
+        A parameter without a gradient counts as zero: a rank whose rows hold no picture takes part all the same.
+        """
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        if self.world == 1:
+            return list(extra)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = torch.cat([g.reshape(-1).float() for g in gradients] + [torch.tensor(extra, device=gradients[0].device)])
+        dist.all_reduce(flat)
+        begin = 0
+        for gradient in gradients:
+            gradient.copy_(flat[begin : begin + gradient.numel()].view_as(gradient))
+            begin += gradient.numel()
+        return [float(value) for value in flat[begin:]]
+
+
+def default_world() -> int:
+    """How many ranks a CPU run takes when the recipe leaves it open: the usable cores, at most four; one on a GPU."""
+    return 1 if torch.cuda.is_available() else max(1, min(len(os.sched_getaffinity(0)), MOST_RANKS))
+
+
+def launch(work: Callable[..., None], world: int, *args: Any) -> None:
+    """Run `work(ranks, *args)` in `world` fresh processes and wait; Ctrl-C and SIGTERM are handed on as a wish to stop.
+
+    Raises RankError when one of them died, and what `work` raised otherwise (an error of `qwenvl.train.errors`, or RuntimeError).
+    """
+    with tempfile.TemporaryDirectory(prefix="qwenvl-") as folder:
+        context = mp.get_context("spawn")
+        failures = context.SimpleQueue()
+        threads = max(1, len(os.sched_getaffinity(0)) // world)
+        before = os.environ.get("OMP_NUM_THREADS")
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        processes = [
+            context.Process(target=_enter, args=(rank, world, folder, threads, os.getpid(), failures, work, args))
+            for rank in range(world)
+        ]
+        try:
+            for process in processes:
+                process.start()
+        finally:
+            if before is None:
+                del os.environ["OMP_NUM_THREADS"]
+            else:
+                os.environ["OMP_NUM_THREADS"] = before
+        _wait(processes)
+        if not failures.empty():
+            kind, message = failures.get()
+            raise getattr(errors, kind, RuntimeError)(message)
+        lost = [process.exitcode for process in processes if process.exitcode]
+        if lost:
+            raise RankError(
+                f"a training process ended with code {lost[0]} (killed, or out of memory). Nothing saved is lost: "
+                "run the same command again to continue from the last checkpoint"
+            )
+
+
+def _wait(processes: Sequence[Any]) -> None:
+    """Wait for all; once one has failed the others can't go on, so they are ended."""
+
+    def forward(signum: int, frame: FrameType | None) -> None:
+        for process in processes:
+            if process.is_alive() and process.pid:
+                os.kill(process.pid, signal.SIGTERM)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while any(process.is_alive() for process in processes):
+            for process in processes:
+                process.join(0.2)
+            if any(process.exitcode for process in processes):
+                for process in processes:
+                    process.join(5)
+                    if process.is_alive():
+                        process.kill()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _enter(
+    rank: int, world: int, folder: str, threads: int, parent: int, failures: Any, work: Callable[..., None], args: Any
+) -> None:
+    # a Ctrl-C in the terminal reaches every process; the parent hands on one SIGTERM, which is the one that counts
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+    if world > 1:
+        store = dist.FileStore(str(Path(folder) / "store"), world)
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timedelta(minutes=10))
+    try:
+        work(Ranks(rank, world), *args)
+    except Exception as error:
+        # the others fail after the first one, because it no longer answers: theirs is not the cause
+        if failures.empty():
+            known = hasattr(errors, type(error).__name__)
+            message = str(error) if known else f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+            failures.put((type(error).__name__, message))
+        raise SystemExit(1) from None
+    finally:
+        if world > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+

@@ -1,0 +1,230 @@
+"""A whole run: recipe and data → tokenizer, corpus, stages one after the other, and a folder that `from_pretrained` reads."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from qwenvl.config import ConfigError, Recipe, Stage, from_dict, to_dict
+from qwenvl.data.corpus import make_scenes, store_sources
+from qwenvl.data.loader import Batches, Settings, Share
+from qwenvl.data.shards import ShardReader
+from qwenvl.model.processor import QwenVLProcessor
+from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
+from qwenvl.sample import Task
+from qwenvl.tasks import TASKS
+from qwenvl.text.render import texts_of
+from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.train import checkpoint
+from qwenvl.train.build import build_model, resolve_precision, start_from
+from qwenvl.train.checkpoint import Progress
+from qwenvl.train.feed import feed
+from qwenvl.train.loop import Place, Stop, stopping, train_stage
+from qwenvl.train.parallel import Ranks, default_world, launch
+from qwenvl.train.stages import freeze, trainable_counts
+
+TOKENIZER_RECORDS = 3000
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    data: Sequence[str | Path] = (),
+    strict: bool = False,
+    fresh: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Train `recipe` into the folder `out`, or continue there; gives the folder of the finished model.
+
+    `data` are the user's own files (docs/data.md); without any the recipe's scenes are made. A second call continues where
+    the first stopped, to the same losses. Raises ConfigError when `out` holds another recipe's run, DataError for
+    data that can't be used, and the errors of `qwenvl.train.errors`.
+    """
+    if fresh:
+        shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    _same_recipe(recipe, out)
+    if finished(out):
+        return out / "model"
+    prepare(recipe, out, data, strict, quiet)
+    checkpoints = checkpoint.complete(out / "checkpoints")
+    # another number of ranks would round otherwise: a run keeps the one that it began with
+    world = checkpoint.read_progress(checkpoints[-1]).extra["world"] if checkpoints else recipe.ranks or default_world()
+    launch(run_stages, world, recipe, out, quiet)
+    return out / "model"
+
+
+def finished(out: Path) -> bool:
+    """True when the run in `out` has written its model."""
+    return (out / "model" / "recipe.yaml").is_file()
+
+
+def prepare(
+    recipe: Recipe, out: Path, data: Sequence[str | Path] = (), strict: bool = False, quiet: bool = False
+) -> None:
+    """Make the run's corpus and tokenizer; what is already in `out` is not made again."""
+    if not data and recipe.corpus is None:
+        raise ConfigError(f"recipe {recipe.name!r} has no corpus of its own: name your data with --data FILE")
+    if data:
+        store_sources(data, out / "corpus", strict=strict, quiet=quiet)
+    elif recipe.corpus is not None:
+        corpus = recipe.corpus
+        make_scenes(out / "corpus", corpus.scenes, corpus.size, corpus.seed, "train", quiet=quiet)
+    if recipe.tokenizer is not None and not (out / "tokenizer").is_dir():
+        tokenizer = _tokenizer(recipe, ShardReader(out / "corpus"))
+        temporary = out / ".tokenizer.part"
+        shutil.rmtree(temporary, ignore_errors=True)
+        tokenizer.save(temporary)
+        temporary.rename(out / "tokenizer")
+
+
+def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
+    """One rank's part: every stage from where the run stands, then rank 0 saves the model."""
+    quiet = quiet or not ranks.first
+    source = ShardReader(out / "corpus")
+    torch.manual_seed(recipe.seed)
+    if recipe.init is not None:
+        model, tokenizer = start_from(recipe.init)
+    else:
+        tokenizer = QwenTokenizer.load(out / "tokenizer")
+        model = build_model(recipe.model_spec, tokenizer)
+    if torch.cuda.is_available():
+        model.cuda()
+    progress, optimizer = _resume(model, recipe, out, ranks)
+    with stopping() as stop:
+        while progress.stage < len(recipe.stages):
+            stage = recipe.stages[progress.stage]
+            freeze(model, stage.trains)
+            missing = _tasks_without_data(source, stage)
+            if len(missing) == len(stage.tasks):
+                _say(quiet, f"{stage.name}: skipped, the data has nothing for its tasks ({', '.join(missing)})")
+                elapsed = progress.extra["elapsed"]
+            else:
+                _announce(quiet, model, stage, progress, missing)
+                settings = settings_of(stage, progress.stage, recipe.seed, model.config.num_queries, ranks)
+                batches = Batches([(source, 1.0)], tokenizer, settings, progress.loader)
+                elapsed = _train(model, recipe, stage, batches, progress, optimizer, ranks, out, quiet, stop)
+            optimizer = None
+            progress = Progress(progress.stage + 1, 0, None, {**progress.extra, "elapsed": elapsed})
+            if ranks.first:
+                checkpoint.save(out / "checkpoints", model, None, progress)
+            ranks.barrier()
+    if ranks.first:
+        save_model(model, tokenizer, recipe, out / "model")
+
+
+def save_model(model: QwenVLForConditionalGeneration, tokenizer: QwenTokenizer, recipe: Recipe, folder: Path) -> None:
+    """Write weights, configuration, tokenizer and processor as one folder that `from_pretrained` reads; the recipe comes last."""
+    model.eval()
+    model.save_pretrained(folder)
+    QwenVLProcessor(tokenizer, model.config).save_pretrained(folder)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(to_dict(recipe), sort_keys=False), encoding="utf-8")
+
+
+def settings_of(stage: Stage, index: int, seed: int, queries: int, ranks: Ranks | None = None) -> Settings:
+    """What the loader must know of stage number `index`; `queries` slots a picture."""
+    ranks = ranks or Ranks()
+    tasks = {task: Share(share.share, share.questions) for task, share in stage.tasks.items()}
+    return Settings(
+        tasks, stage.image_size, queries, stage.sequence, stage.rows, seed * 1000 + index, rank=ranks.rank, world=ranks.world
+    )
+
+
+def _resume(
+    model: QwenVLForConditionalGeneration, recipe: Recipe, out: Path, ranks: Ranks
+) -> tuple[Progress, list[dict[str, Any]] | None]:
+    """Where the run stands, with that place's weights in the model; the beginning where nothing is saved."""
+    checkpoints = checkpoint.complete(out / "checkpoints")
+    ranks.barrier()
+    if not checkpoints:
+        precision = str(resolve_precision(recipe.precision)).removeprefix("torch.")
+        return Progress(0, 0, None, {"elapsed": 0.0, "precision": precision, "world": ranks.world}), None
+    return checkpoint.read_progress(checkpoints[-1]), checkpoint.load(checkpoints[-1], model)
+
+
+def _train(
+    model: QwenVLForConditionalGeneration,
+    recipe: Recipe,
+    stage: Stage,
+    batches: Batches,
+    progress: Progress,
+    optimizer: list[dict[str, Any]] | None,
+    ranks: Ranks,
+    out: Path,
+    quiet: bool,
+    stop: Stop,
+) -> float:
+    count = (stage.steps - progress.step) * stage.accumulation
+    place = Place(out, progress.stage, ranks, progress.step, optimizer, progress.extra["elapsed"], quiet)
+    precision = getattr(torch, progress.extra["precision"])
+    stream = feed(batches, count, ahead=torch.cuda.is_available())
+    elapsed = train_stage(model, recipe, stage, stream, place, stop, precision)
+    for reason, dropped in batches.dropped.items():
+        _say(quiet, f"{stage.name}: dropped {dropped} samples ({reason})")
+    return elapsed
+
+
+def _announce(
+    quiet: bool, model: QwenVLForConditionalGeneration, stage: Stage, progress: Progress, missing: list[Task]
+) -> None:
+    counts = ", ".join(f"{part} {count:,}" for part, count in trainable_counts(model).items() if count)
+    _say(quiet, f"{stage.name}: steps {progress.step} to {stage.steps}, {progress.extra['precision']}, trains {counts}")
+    if missing:
+        _say(quiet, f"{stage.name}: the data has nothing for {', '.join(missing)}")
+
+
+def _tasks_without_data(source: ShardReader, stage: Stage) -> list[Task]:
+    """The stage's tasks for which no record of the first shard has a sample."""
+    rng = random.Random(0)
+    missing = list(stage.tasks)
+    for record in source.read_shard(0):
+        missing = [task for task in missing if not TASKS[task](record, rng)]
+        if not missing:
+            break
+    return missing
+
+
+def _tokenizer(recipe: Recipe, reader: ShardReader) -> QwenTokenizer:
+    spec = recipe.tokenizer
+    if spec is not None and spec.path is not None:
+        path = Path(spec.path)
+        return QwenTokenizer.load(path) if path.is_dir() else QwenTokenizer.from_tiktoken(path)
+    if spec is not None and spec.vocab_size is not None:
+        return QwenTokenizer.train_small(_texts(reader), spec.vocab_size)
+    raise ConfigError(f"recipe {recipe.name!r}: the tokenizer needs 'vocab_size' or 'path'")
+
+
+def _texts(reader: ShardReader) -> Iterator[str]:
+    """Every text of the first records' samples, as the tokenizer will meet it."""
+    rng, seen = random.Random(0), 0
+    for shard in range(len(reader.shards)):
+        for record in reader.read_shard(shard):
+            for build in TASKS.values():
+                for sample in build(record, rng):
+                    yield from texts_of(sample)
+            seen += 1
+            if seen >= TOKENIZER_RECORDS:
+                return
+
+
+def _same_recipe(recipe: Recipe, out: Path) -> None:
+    path = out / "recipe.yaml"
+    if path.exists():
+        before = from_dict(Recipe, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+        if before != recipe:
+            raise ConfigError(
+                f"{out} holds a run of another recipe ({path}): choose another --out, or start over with --fresh"
+            )
+        return
+    path.write_text(yaml.safe_dump(to_dict(recipe), sort_keys=False), encoding="utf-8")
+
+
+def _say(quiet: bool, text: str) -> None:
+    if not quiet:
+        print(text, flush=True)
