@@ -25,7 +25,15 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "model"
     tokenizer = QwenTokenizer.train_small(TEXTS, 400)
     config = QwenVLConfig(
-        vision_config={"image_size": 32, "patch_size": 8, "width": 16, "layers": 1, "heads": 2, "mlp_width": 32, "position_grid": 4},
+        vision_config={
+            "image_size": 32,
+            "patch_size": 8,
+            "width": 16,
+            "layers": 1,
+            "heads": 2,
+            "mlp_width": 32,
+            "position_grid": 4,
+        },
         text_config={
             "vocab_size": tokenizer.vocab_size,
             "hidden_size": 16,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qwenvl.evaluate import evaluate_scenes
     from qwenvl.model import QwenVLConfig, QwenVLForConditionalGeneration, QwenVLProcessor
+    from qwenvl.model.load import load
     from qwenvl.sample import Box, Image, Quad, Record, Region, Sample, Text
-    from qwenvl.serve import Chat, load
+    from qwenvl.serve import Chat
     from qwenvl.text.render import render
     from qwenvl.text.tokenizer import QwenTokenizer
 
@@ -20,7 +21,8 @@ __version__ = "0.1.0"
 _HOMES = {
     **dict.fromkeys(("Box", "Image", "Quad", "Record", "Region", "Sample", "Text"), "qwenvl.sample"),
     **dict.fromkeys(("QwenVLConfig", "QwenVLForConditionalGeneration", "QwenVLProcessor"), "qwenvl.model"),
-    **dict.fromkeys(("Chat", "load"), "qwenvl.serve"),
+    "Chat": "qwenvl.serve",
+    "load": "qwenvl.model.load",
     "evaluate_scenes": "qwenvl.evaluate",
     "QwenTokenizer": "qwenvl.text.tokenizer",
     "render": "qwenvl.text.render",

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # Chinese answers must not fail on a terminal set to ASCII
             stream.reconfigure(errors="replace")
-    options = parser().parse_args(arguments)
+    options = _parse(arguments)
     try:
         options.verb(options)
     except KeyboardInterrupt:
@@ -35,6 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _explain(error, options.debug)
     return OK
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Like `parse_args`, but `key=value` may also stand after options, where argparse no longer expects it."""
+    top = parser()
+    options, rest = top.parse_known_args(arguments)
+    if rest and hasattr(options, "overrides") and not any(text.startswith("-") for text in rest):
+        options.overrides += rest
+    elif rest:
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
 
 
 def _explain(error: Exception, debug: bool) -> int:
@@ -143,7 +154,7 @@ def parser() -> argparse.ArgumentParser:
 
 def quickstart(options: argparse.Namespace) -> None:
     """`qwenvl quickstart`."""
-    from qwenvl.train.quickstart import quickstart as run
+    from qwenvl.quickstart import quickstart as run
 
     run(options.out, options.fresh)
 
@@ -165,7 +176,7 @@ def train(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """`qwenvl eval`."""
-    from qwenvl.serve.load import load
+    from qwenvl.model.load import load
 
     loaded = load(options.model, options.device)
     from qwenvl.evaluate.run import evaluate_scenes, table
@@ -177,7 +188,7 @@ def evaluate(options: argparse.Namespace) -> None:
     if options.out:
         from qwenvl.evaluate.report import write_report
 
-        found.save(options.out / "metrics.json")
+        found.write(options.out / "metrics.json")
         print(f"\nwrote {options.out / 'metrics.json'} and {write_report(options.out, found, model=loaded.folder)}")
 
 
@@ -226,7 +237,7 @@ def inspect(options: argparse.Namespace) -> None:
     tasks = [task for task in TASKS if not options.task or task in options.task]
     folder = None
     if options.model:
-        from qwenvl.serve.load import resolve
+        from qwenvl.model.load import resolve
 
         folder = resolve(options.model)
     bad = BadRows(show=lambda message: print(message, file=sys.stderr))

@@ -58,9 +58,13 @@ class DecoderSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The whole model; `image_size` is the side of the square picture, in pixels, at which it ends its training."""
+    """The whole model; `image_size` is the side of the square picture, in pixels, at which it ends its training.
+
+    `initializer_range` is the standard deviation of random weights: 0.02 as published; about 1/√width for narrow models.
+    """
 
     image_size: int = 448
+    initializer_range: float = 0.02
     vision: VisionSpec = field(default_factory=VisionSpec)
     adapter: AdapterSpec = field(default_factory=AdapterSpec)
     decoder: DecoderSpec = field(default_factory=DecoderSpec)

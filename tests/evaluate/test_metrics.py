@@ -96,7 +96,10 @@ def test_referring_counts_the_first_box_only() -> None:
 
 
 def test_grounded_counts_need_phrase_and_place() -> None:
-    truth = [region("a large red star", (0, 0, 10, 10)), region("two small blue circles", (20, 0, 30, 10), (40, 0, 50, 10))]
+    truth = [
+        region("a large red star", (0, 0, 10, 10)),
+        region("two small blue circles", (20, 0, 30, 10), (40, 0, 50, 10)),
+    ]
     same = VOCABULARY.same
     assert grounding.grounded_counts(truth, truth, same) == (3, 0, 0)
     assert grounding.grounded_counts([], truth, same) == (0, 0, 3)

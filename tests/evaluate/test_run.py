@@ -91,9 +91,15 @@ def test_items_are_deterministic(loaded: Loaded, wanted: list[Item]) -> None:
 
 
 def test_evaluate_and_report(loaded: Loaded, tmp_path: Path) -> None:
-    found = evaluate(loaded.model, loaded.tokenizer, scenes.records(3), quiet=True, settings={"scenes": 3, "split": "test", "seed": 0})
+    found = evaluate(
+        loaded.model,
+        loaded.tokenizer,
+        scenes.records(3),
+        quiet=True,
+        settings={"scenes": 3, "split": "test", "seed": 0},
+    )
     assert set(found.scores) <= set(MEASURES)
-    found.save(tmp_path / "metrics.json")
+    found.write(tmp_path / "metrics.json")
     saved = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert saved["scores"] == found.scores
     assert sum(saved["items"].values()) == len(found.predictions)
@@ -108,7 +114,9 @@ def test_evaluate_and_report(loaded: Loaded, tmp_path: Path) -> None:
          "padding": 0.01, "elapsed_s": 10.0 * step + 40 * i}
         for i, stage in enumerate(("stage0", "stage1")) for step in range(4)
     ]  # fmt: skip
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log) + '{"cut off', encoding="utf-8")
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in log) + '{"cut off', encoding="utf-8"
+    )
     (tmp_path / "recipe.yaml").write_text("name: <tiny>\n", encoding="utf-8")
     page = write_report(tmp_path, found, [("corpus", 3.0), ("training", 90.0)], model=Path("some/model"))
     text = page.read_text(encoding="utf-8")
@@ -135,9 +143,7 @@ def test_text_of_a_model_is_escaped(loaded: Loaded, wanted: list[Item], tmp_path
 
 def test_chosen_shows_right_and_wrong_in_proportion(loaded: Loaded, wanted: list[Item]) -> None:
     questions = [item for item in wanted if item.task == "vqa"]
-    half = [
-        said(item, true_answer(item, loaded.tokenizer) if i % 2 else "no such") for i, item in enumerate(questions)
-    ]
+    half = [said(item, true_answer(item, loaded.tokenizer) if i % 2 else "no such") for i, item in enumerate(questions)]
     shown = chosen(half, 6)
     assert [correct(prediction) for prediction in shown] == [True] * 3 + [False] * 3
     assert chosen([]) == []

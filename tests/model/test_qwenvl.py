@@ -119,6 +119,27 @@ def test_isolated_samples_of_a_pack_do_not_see_each_other(make: Make, attention:
     assert torch.allclose(packed[:, 5:], model(second).logits, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["causal", "packed", "both ways"])
+def test_long_rows_attend_alike_in_blocks_and_at_once(make: Make, kind: str) -> None:
+    length = 150
+    allowed = torch.ones(length, length, dtype=torch.bool).tril()
+    if kind == "packed":
+        allowed[70:, :70] = False
+    if kind == "both ways":
+        allowed[:20, :20] = True
+    mask = None if kind == "causal" else allowed[None, None].expand(2, 1, length, length)
+    ids = torch.randint(0, 70, (2, length), generator=torch.Generator().manual_seed(3))
+    losses, grads = [], []
+    for attention in ("sdpa", "matmul"):
+        model = make(attention=attention).train()
+        loss = model(ids, attention_mask=mask, labels=ids).loss
+        loss.backward()
+        losses.append(loss.item())
+        grads.append(model.model.language_model.layers[0].attn.qkv_proj.weight.grad)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert torch.allclose(*grads, atol=1e-5)
+
+
 # -- pictures ------------------------------------------------------------------------------------------------------
 
 

@@ -207,9 +207,25 @@ def test_anything_a_model_says_becomes_parts(raw: str, count: int) -> None:
 
 
 def test_streamed_tags_are_hidden() -> None:
-    pieces = ["<ref>", "the", " star", "</ref>", "<box>", "(1,2)", ",(3,4)", "</box>", " is <here", "<", "b>", "<quad>", "(1"]
+    pieces = [
+        "<ref>",
+        "the",
+        " star",
+        "</ref>",
+        "<box>",
+        "(1,2)",
+        ",(3,4)",
+        "</box>",
+        " is <here",
+        "<",
+        "b>",
+        "<quad>",
+        "(1",
+    ]
     assert "".join(visible(pieces)) == "the star is <here<b>"
     assert "".join(visible(["<ref>a</ref><box>(1,2),(3,4)</box> b"])) == "a b"
+    assert "".join(visible(["<box>", "(1,2)", " never closed"])) == " never closed"
+    assert "".join(visible(["a<|extra_7|>", "<|im_start|>b</box>", "<img>", "x.png", "</img>c"])) == "abc"
 
 
 def test_places_in_words() -> None:

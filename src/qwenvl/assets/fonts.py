@@ -67,7 +67,16 @@ def _system_font(missing: str) -> str | None:
             candidate = ImageFont.truetype(name, 16)
         except OSError:
             continue
-        nothing = bytes(candidate.getmask("\U000fffff"))
-        if all(bytes(candidate.getmask(c)) != nothing for c in missing):
+        nothing = _drawn(candidate, "\U000fffff")  # a code point that no font has: what stands for the unknown
+        if all(_drawn(candidate, character) != nothing for character in missing):
             return str(candidate.path)
     return None
+
+
+def _drawn(candidate: ImageFont.FreeTypeFont, character: str) -> bytes:
+    """One character's pixels."""
+    from PIL import Image, ImageDraw
+
+    canvas = Image.new("L", (24, 24))
+    ImageDraw.Draw(canvas).text((2, 2), character, font=candidate, fill=255)
+    return canvas.tobytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import io
 import re
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 64_000_000
 """Pictures of more pixels are refused unless a caller allows them: a small file can decode to gigabytes."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "MPO", "ICO", "TGA")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "ICO", "TGA")
 """What is opened. Not EPS, PDF and the like, for which Pillow starts other programs."""
 
 _EXIF_ORIENTATION = 0x0112
@@ -68,7 +69,9 @@ def load_image(
     else:
         return _from_array(source, name, label, max_pixels)
     try:
-        with PILImage.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS) as picture:
+        with PILImage.open(
+            io.BytesIO(content) if isinstance(content, bytes) else content, formats=_formats()
+        ) as picture:
             width, height = _upright(picture)
             _check_size(width, height, max_pixels, label)
             if verify:
@@ -82,6 +85,13 @@ def load_image(
     except Exception as error:  # decoders raise nearly anything on broken files: OSError, SyntaxError, struct.error, …
         raise ImageError(f"{label}: broken picture ({type(error).__name__}: {error})") from error
     return Image(content, width, height, name)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow was built with."""
+    PILImage.init()
+    return tuple(name for name in FORMATS if name in PILImage.OPEN)
 
 
 def encode(image: Image, format: str = "JPEG", quality: int = 95) -> bytes:

@@ -74,9 +74,10 @@ def speed_figure(lines: Sequence[Line]) -> bytes:
     """Samples a second over time as a PNG."""
     figure, axes = _figure(8.4, 2.0)
     shown = [(minute, float(line["samples_per_s"])) for minute, line in running(lines) if "samples_per_s" in line]
-    axes.plot(*zip(*shown, strict=True), color=COLOURS[2], linewidth=1.2)
+    if shown:
+        axes.plot(*zip(*shown, strict=True), color=COLOURS[2], linewidth=1.2)
     _dress(axes, lines, "samples/s", log=False)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.15 * max((speed for _, speed in shown), default=1.0))
     return _png(figure)
 
 
@@ -121,7 +122,7 @@ def _plain_ticks(axes: Any) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _smooth(points: Sequence[tuple[float, float]], weight: float = 0.85) -> list[tuple[float, float]]:
+def _smooth(points: Sequence[tuple[float, float]], weight: float = 0.7) -> list[tuple[float, float]]:
     """An exponential average that does not lag at the start."""
     total, scale = 0.0, 0.0
     result = []

@@ -4,19 +4,44 @@ from __future__ import annotations
 
 import base64
 import html
+import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from qwenvl.assets.fonts import FONT_PATH
 
 
 def page(title: str, sections: Sequence[str]) -> str:
     """A whole HTML page that loads nothing from outside. `sections` are HTML; `title` is plain text."""
     safe = html.escape(title)
+    body = "\n".join(section for section in sections if section)
     head = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{safe}</title><style>{_STYLE}</style></head>\n<body><h1>{safe}</h1>\n"
+        f"<title>{safe}</title><style>{_font_face(body)}{_STYLE}</style></head>\n"
+        f"<body><h1>{safe}</h1>\n"
     )
-    return head + "\n".join(section for section in sections if section) + "\n</body></html>\n"
+    return f"{head}{body}\n</body></html>\n"
+
+
+def _font_face(text: str) -> str:
+    """The Chinese characters of `text` from the bundled font, for machines without one; nothing without fontTools."""
+    characters = "".join(sorted(set(re.findall(r"[\u2e80-\u9fff\uff00-\uffef]", text))))
+    if not characters:
+        return ""
+    try:
+        from fontTools import subset
+    except ImportError:  # it comes with matplotlib, in the extra `train`
+        return ""
+    font = subset.load_font(str(FONT_PATH), subset.Options())
+    chosen = subset.Subsetter(subset.Options(layout_features=[], hinting=False, name_IDs=[]))
+    chosen.populate(text=characters)
+    chosen.subset(font)
+    buffer = io.BytesIO()
+    font.save(buffer)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'@font-face {{ font-family: "bundled"; src: url("data:font/otf;base64,{data}"); }}\n'
 
 
 def data_uri(png: bytes) -> str:
@@ -62,7 +87,8 @@ def duration(seconds: float) -> str:
 
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", sans-serif;
+body { font: 15px/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei",
+  "bundled", sans-serif;
   color: #1a202c; max-width: 1080px; margin: 2rem auto; padding: 0 1.2rem; }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; }
 h2 { margin: 2.2rem 0 .6rem; font-size: 1.2rem; border-bottom: 1px solid #e2e8f0; }

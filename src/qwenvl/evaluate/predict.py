@@ -162,9 +162,14 @@ def _question(sample: Sample, cut: int) -> str:
     """
     if sample.task == "dialogue":
         begin = max((i for i, part in enumerate(sample.parts[:cut]) if part == Text("user\n")), default=-1)
-        return " ".join(
-            part.text.strip() for part in sample.parts[begin + 1 : cut - 1] if isinstance(part, Text)
-        ).strip()
+        turn = sample.parts[begin + 1 : cut - 1]
+        # "Picture 2: " before a picture is the form, not the user's words.
+        said = (
+            re.sub(r"Picture \d+: $", "", part.text) if isinstance(turn[i + 1], Image) else part.text
+            for i, part in enumerate(turn[:-1])
+            if isinstance(part, Text)
+        )
+        return " ".join(text.strip() for text in said if text.strip())
     if sample.task == "referring":
         return " ".join(region.phrase or "" for region in regions_of(sample.parts))
     words = " ".join(

@@ -183,7 +183,7 @@ def _marked(parts: Sequence[Part]) -> str:
             colour = curves.COLOURS[count % len(curves.COLOURS)]
             count += 1
             pixels = "; ".join(f"{b.x0:.0f},{b.y0:.0f}–{b.x1:.0f},{b.y1:.0f}" for b in boxes_of(part))
-            out.append(f'<b style="color:{colour}">{html.escape(part.phrase or "")}</b> <small>{pixels}</small> ')
+            out.append(f'<b style="color:{colour}">{html.escape(part.phrase or "")}</b><small> {pixels}</small>')
     return "".join(out).strip() or "<i>nothing</i>"
 
 

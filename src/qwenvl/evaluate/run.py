@@ -48,7 +48,7 @@ class Evaluation:
             counts[prediction.item.task] = counts.get(prediction.item.task, 0) + 1
         return {"scores": self.scores, "items": counts, "settings": self.settings, "seconds": round(self.seconds, 2)}
 
-    def save(self, path: Path) -> None:
+    def write(self, path: Path) -> None:
         """Write `metrics.json`."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -16,10 +16,11 @@ from torch.nn import functional
 
 
 def _turn(source: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> None:
-    """Write `source` turned by the angles to `out`: channel i with channel i + D/2. cos, sin: (…, L, D/2)."""
+    """Write `source` turned by the angles to `out`: channel i with channel i + D/2. cos (…, L, D), sin (…, L, D/2)."""
     half = source.shape[-1] // 2
-    torch.mul(source[..., :half], cos, out=out[..., :half]).addcmul_(source[..., half:], sin, value=-1)
-    torch.mul(source[..., half:], cos, out=out[..., half:]).addcmul_(source[..., :half], sin)
+    torch.mul(source, cos, out=out)
+    out[..., :half].addcmul_(source[..., half:], sin, value=-1)
+    out[..., half:].addcmul_(source[..., :half], sin)
 
 
 class _SplitHeads(Function):
@@ -29,9 +30,11 @@ class _SplitHeads(Function):
     def forward(ctx: Any, qkv: Tensor, heads: int, cos: Tensor | None, sin: Tensor | None) -> tuple[Tensor, ...]:
         batch, length, width = qkv.shape
         parts = qkv.view(batch, length, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)
-        ctx.save_for_backward(cos, sin)
         if cos is None or sin is None:
+            ctx.save_for_backward(None, None)
             return parts.contiguous().unbind(0)
+        cos = torch.cat([cos, cos], dim=-1)
+        ctx.save_for_backward(cos, sin)
         out = torch.empty(parts.shape, dtype=qkv.dtype, device=qkv.device)
         _turn(parts[:2], cos, sin, out[:2])
         out[2].copy_(parts[2])
@@ -65,25 +68,48 @@ class _Attend(Function):
     """See `attend`."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float, block: int) -> Tensor:
         batch, heads, rows, dim = q.shape
-        flat = [x.reshape(batch * heads, x.shape[2], dim) for x in (q, k, v)]
-        weights = attention_weights(flat[0], flat[1], mask, scaling, batch)
-        ctx.save_for_backward(*flat, weights)
-        ctx.scaling = scaling
-        return torch.bmm(weights, flat[2]).view(batch, heads, rows, dim)
+        q, k, v = (x.reshape(batch * heads, x.shape[2], dim) for x in (q, k, v))
+        out, weights = torch.empty_like(q), []
+        for start, end, seen in _blocks(rows, k.shape[1], block):
+            part = None if mask is None else mask[..., start:end, :seen]
+            weights.append(attention_weights(q[:, start:end], k[:, :seen], part, scaling, batch))
+            out[:, start:end] = torch.bmm(weights[-1], v[:, :seen])
+        ctx.save_for_backward(q, k, v, *weights)
+        ctx.scaling, ctx.block = scaling, block
+        return out.view(batch, heads, rows, dim)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        q, k, v, weights = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+        q, k, v, *weights = ctx.saved_tensors
         batch, heads, rows, dim = grad.shape
         grad = grad.reshape(batch * heads, rows, dim)
-        grad_v = torch.bmm(weights.transpose(1, 2), grad)
-        inner = torch._softmax_backward_data(torch.bmm(grad, v.transpose(1, 2)), weights, -1, weights.dtype)
-        grad_q, grad_k = torch.bmm(inner, k), torch.bmm(inner.transpose(1, 2), q)
-        shaped = [x.mul_(ctx.scaling).view(batch, heads, -1, dim) for x in (grad_q, grad_k)]
-        return shaped[0], shaped[1], grad_v.view(batch, heads, -1, dim), None, None
+        grad_q, grad_k, grad_v = torch.empty_like(q), k, v
+        blocks = list(zip(_blocks(rows, k.shape[1], ctx.block), weights, strict=True))
+        for (start, end, seen), mixed in reversed(blocks):
+            above, queries = grad[:, start:end], q[:, start:end]
+            add_v = torch.bmm(mixed.transpose(1, 2), above)
+            inner = torch.bmm(above, v[:, :seen].transpose(1, 2))
+            torch.ops.aten._softmax_backward_data.out(inner, mixed, -1, mixed.dtype, grad_input=inner)
+            grad_q[:, start:end] = torch.bmm(inner, k[:, :seen])
+            add_k = torch.bmm(inner.transpose(1, 2), queries)
+            if seen == k.shape[1]:
+                # The last block sees every column, so it comes first and the others are added.
+                grad_k, grad_v = add_k, add_v
+            else:
+                grad_k[:, :seen] += add_k
+                grad_v[:, :seen] += add_v
+        shaped = [x.view(batch, heads, -1, dim) for x in (grad_q.mul_(ctx.scaling), grad_k.mul_(ctx.scaling), grad_v)]
+        return shaped[0], shaped[1], shaped[2], None, None, None
+
+
+def _blocks(rows: int, columns: int, block: int) -> list[tuple[int, int, int]]:
+    """(first row, end, columns seen) of each block of rows; `block` 0: one block that sees every column."""
+    if not block:
+        return [(0, rows, columns)]
+    return [(start, min(start + block, rows), min(start + block, rows)) for start in range(0, rows, block)]
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None, scaling: float, batch: int) -> Tensor:
@@ -95,12 +121,18 @@ def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None, scaling: float,
         scores.copy_(mask[..., :columns])
     flat = scores.view(total, rows, columns)
     flat.baddbmm_(q, k.transpose(1, 2), beta=0 if mask is None else 1, alpha=scaling)
+    if flat.dtype == torch.float32 and not torch.is_grad_enabled():
+        return torch.softmax(flat, -1, out=flat)
     return flat.softmax(-1, dtype=torch.float32).to(q.dtype)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
-    """Attention of (B, H, L, D) over (B, H, S, D) by matrix products → (B, H, L, D); `mask` is an additive float."""
-    return _Attend.apply(q, k, v, mask, scaling)  # type: ignore[no-any-return, no-untyped-call]
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float, block: int = 0) -> Tensor:
+    """Attention of (B, H, L, D) over (B, H, S, D) by matrix products → (B, H, L, D); `mask` is an additive float.
+
+    With `block`, only for masks that let no row see a later column (L = S): rows are taken by so many, and the columns
+    after them are left out.
+    """
+    return _Attend.apply(q, k, v, mask, scaling, block)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _SwiGLU(Function):
@@ -121,7 +153,8 @@ class _SwiGLU(Function):
         out = torch.empty_like(gate_up)
         grad_gate, grad_up = out.chunk(2, dim=-1)
         torch.mul(grad, active, out=grad_up)
-        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=grad_gate)
+        torch.mul(grad, up, out=grad_gate)
+        torch.ops.aten.silu_backward.grad_input(grad_gate, gate, grad_input=grad_gate)
         return out
 
 

@@ -149,6 +149,8 @@ class QwenVLTextModel(PreTrainedModel):  # type: ignore[misc]
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         mask = self._mask(hidden, attention_mask, past_key_values)
+        if past_key_values is None and self._is_lower_triangular(attention_mask, hidden):
+            kwargs["lower_triangular"] = True
         if position_ids is None:
             seen = past_key_values.get_seq_length() if past_key_values is not None else 0
             position_ids = (torch.arange(hidden.shape[1], device=hidden.device) + seen)[None]
@@ -160,6 +162,14 @@ class QwenVLTextModel(PreTrainedModel):  # type: ignore[misc]
         return BaseModelOutputWithPast(
             last_hidden_state=self.norm(hidden), past_key_values=past_key_values if use_cache else None
         )
+
+    def _is_lower_triangular(self, attention_mask: Tensor | None, hidden: Tensor) -> bool:
+        """Whether plain attention on a CPU may leave out the columns after a row (on a GPU, asking costs a wait)."""
+        if self.config._attn_implementation not in ("eager", "matmul") or hidden.device.type != "cpu":
+            return False
+        if attention_mask is None or attention_mask.dim() != 4:
+            return True
+        return attention_mask.dtype == torch.bool and not bool(attention_mask.triu(1).any())
 
     def _mask(self, hidden: Tensor, attention_mask: Tensor | None, cache: Cache | None) -> Tensor | None:
         """The mask in the form that the attention function takes, made once for all layers."""

@@ -13,6 +13,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from qwenvl.model.kernels import attend, attention_weights, rms_norm
 
+# Rows that attend together, without the columns after them. Smaller blocks leave out more and start more often.
+_BLOCK = 64
+
 
 def matmul_attention(
     module: nn.Module,
@@ -22,15 +25,18 @@ def matmul_attention(
     attention_mask: Tensor | None,
     scaling: float,
     dropout: float = 0.0,
+    lower_triangular: bool = False,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """softmax(scaling · q kᵀ + mask) v.
 
     `query` (B, H, L, D); `key`, `value` (B, H, S, D); `attention_mask` None or an additive float that broadcasts to
-    (B, H, L, S). Returns the mixed values as (B, L, H, D), and None where transformers may want the weights.
+    (B, H, L, S); `lower_triangular` says that it lets no row see a later column (L = S). Returns the mixed values as
+    (B, L, H, D), and None where transformers may want the weights.
     """
     if not dropout:
-        return attend(query, key, value, attention_mask, scaling).transpose(1, 2).contiguous(), None
+        block = _BLOCK if lower_triangular and query.shape[2] >= 2 * _BLOCK else 0
+        return attend(query, key, value, attention_mask, scaling, block).transpose(1, 2).contiguous(), None
     batch, heads, rows, width = query.shape
     flat = [x.reshape(batch * heads, x.shape[2], width) for x in (query, key, value)]
     weights = attention_weights(flat[0], flat[1], attention_mask, scaling, batch)

@@ -4,7 +4,9 @@ program.
 
 from __future__ import annotations
 
+import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +21,10 @@ HELP = """\
 /quit         leave (also Ctrl-D)
 Ctrl-C stops an answer. Everything else you type is a question; "Picture 2" names the second picture."""
 
+_TAG = re.compile(
+    r"<(?P<place>box|quad|img)>|</(?P<end>box|quad|img)>|</?ref>|<imgpad>|<\|(?:endoftext|im_start|im_end|extra_\d+)\|>"
+)
+
 Read = Callable[[str], str]
 Write = Callable[[str], object]
 
@@ -31,10 +37,10 @@ class Session:
     """
 
     def __init__(
-        self, chat: Chat, pictures: Sequence[Image] = (), read: Read = input, write: Write | None = None
+        self, chat: Chat, pictures: Sequence[Image] = (), read: Read | None = None, write: Write | None = None
     ) -> None:
         self.chat = chat
-        self._read, self._write = read, write or _to_stdout
+        self._read, self._write = read or input, write or _to_stdout
         self._pictures = list(pictures)
 
     def show(self, path: str | Path) -> None:
@@ -68,7 +74,7 @@ class Session:
         pieces = self.chat.stream(question, pictures)
         try:
             for piece in visible(pieces):
-                self._write(piece)
+                self._write(printable(piece))
         except KeyboardInterrupt:
             pieces.close()
             self._write(" … stopped")
@@ -129,36 +135,32 @@ def draw_to(reply: Reply | None, path: str | Path) -> None:
 
 
 def visible(pieces: Iterable[str]) -> Iterator[str]:
-    """Generated pieces as a person reads them: tags and coordinates left out. Each special token comes as a piece of
-    its own text.
+    """Generated pieces as a person reads them: without tags, control tokens and coordinates.
 
-    Until the answer is whole nothing can be parsed, so this only drops what stands between opening and closing place
-    tags.
+    Until the answer is whole nothing can be parsed, so this drops what stands between the tags of a place; letters
+    there mean that the model never closed it, and are shown. Each special token is a piece, or lies whole within one.
     """
     hidden = ""
     for piece in pieces:
-        rest = piece
-        while rest:
-            if hidden:
-                _, found, rest = rest.partition(hidden)
-                hidden = "" if found else hidden
-                continue
-            start = rest.find("<")
-            tag = next(
-                (t for t in ("<box>", "<quad>", "<img>", "<ref>", "</ref>", "<|im_end|>") if rest.startswith(t, start)),
-                "",
-            )
-            if start < 0 or not tag:
-                # Not one of the tags: show up to and with this character, then look further.
-                end = len(rest) if start < 0 else start + 1
-                yield rest[:end]
-                rest = rest[end:]
-                continue
-            if start:
-                yield rest[:start]
-            rest = rest[start + len(tag) :]
-            if tag in ("<box>", "<quad>", "<img>"):
-                hidden = f"</{tag[1:]}"
+        shown = ""
+        at = 0
+        for tag in (*_TAG.finditer(piece), None):
+            words = piece[at : tag.start() if tag else len(piece)]
+            if hidden in ("box", "quad") and any(c.isalpha() for c in words):
+                hidden = ""
+            if not hidden:
+                shown += words
+            if tag is None:
+                break
+            at = tag.end()
+            hidden = tag["place"] or ("" if tag["end"] == hidden else hidden)
+        if shown:
+            yield shown
+
+
+def printable(text: str) -> str:
+    """The text without what would steer a terminal: control characters but line breaks and tabs become U+FFFD."""
+    return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
 def places(reply: Reply) -> str:
@@ -167,8 +169,9 @@ def places(reply: Reply) -> str:
     """
     lines = []
     for region in reply.regions:
+        phrase = printable(region.phrase or "box")
         where = f" (Picture {region.image + 1})" if len(reply.images) > 1 else ""
-        lines += [f"  {region.phrase or 'box'}: {corners}{where}\n" for corners in _corners(region)]
+        lines += [f"  {phrase}: {corners}{where}\n" for corners in _corners(region)]
     return "".join(lines)
 
 

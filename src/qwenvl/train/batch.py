@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from qwenvl.data.loader import Batch
-from qwenvl.model.processor import CLIP_MEAN, CLIP_STD
+from qwenvl.model.processor import normalise
 
 
 @dataclass
@@ -58,9 +58,3 @@ def packed_mask(segments: torch.Tensor, branches: torch.Tensor, isolate: bool) -
     padding = (segments == 0)[:, :, None] & torch.eye(length, dtype=torch.bool, device=segments.device)
     return ((allowed & (queries > 0)) | padding)[:, None]
 
-
-def normalise(pixels: torch.Tensor) -> torch.Tensor:
-    """(N, S, S, 3) bytes → (N, 3, S, S) floats, CLIP's mean and standard deviation."""
-    mean = torch.tensor(CLIP_MEAN, device=pixels.device)
-    std = torch.tensor(CLIP_STD, device=pixels.device)
-    return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()

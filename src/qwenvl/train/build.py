@@ -17,7 +17,11 @@ from qwenvl.text.tokenizer import QwenTokenizer
 
 def build_model(spec: ModelSpec, tokenizer: QwenTokenizer) -> QwenVLForConditionalGeneration:
     """A model of the recipe's sizes with random weights (torch's current seed)."""
-    return QwenVLForConditionalGeneration(build_config(spec, tokenizer))
+    config = build_config(spec, tokenizer)
+    if not torch.cuda.is_available():
+        # of all attention functions this one trains fastest on a CPU
+        config._attn_implementation = "matmul"
+    return QwenVLForConditionalGeneration(config)
 
 
 def build_config(spec: ModelSpec, tokenizer: QwenTokenizer) -> QwenVLConfig:
@@ -33,6 +37,7 @@ def build_config(spec: ModelSpec, tokenizer: QwenTokenizer) -> QwenVLConfig:
                 "heads": vision.heads,
                 "mlp_width": vision.mlp,
                 "position_grid": vision.position_grid,
+                "initializer_range": spec.initializer_range,
             },
             text_config={
                 "vocab_size": tokenizer.vocab_size,
@@ -40,9 +45,11 @@ def build_config(spec: ModelSpec, tokenizer: QwenTokenizer) -> QwenVLConfig:
                 "intermediate_size": decoder.mlp,
                 "num_hidden_layers": decoder.layers,
                 "num_attention_heads": decoder.heads,
+                "initializer_range": spec.initializer_range,
                 "eos_token_id": tokenizer.eos_id,
                 "pad_token_id": tokenizer.eos_id,
             },
+            initializer_range=spec.initializer_range,
             num_queries=adapter.queries,
             adapter_heads=adapter.heads,
             adapter_init=adapter.init,

@@ -81,11 +81,12 @@ def _record(row: dict[str, object], pictures: Pictures, path: Path, line: int, s
     id = str(given) if isinstance(given, str | int) and given != "" else f"{path.stem}-{line}"
     if conversations.is_conversation(row):
         return conversations.record_from_row(row, pictures, id, path.name)
+    record = jsonl.record_from_row(row, pictures, id, path.name)
     for unknown in jsonl.unknown_fields(row):
         if strict:
             raise RowError("", unknown)
         report.note(str(path), line, unknown)
-    return jsonl.record_from_row(row, pictures, id, path.name)
+    return record
 
 
 def _counted(records: Iterator[Record], report: BadRows) -> Iterator[Record]:

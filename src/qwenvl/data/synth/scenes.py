@@ -6,13 +6,13 @@ or photographed backgrounds. A scene is a function of (seed, index, split) alone
 
 from __future__ import annotations
 
-from qwenvl.data.synth.scenes_dialogues import dialogues
+from qwenvl.data.synth.scenes_dialogues import Known, dialogues
 from qwenvl.data.synth.scenes_draw import Scene, draw_scene
 from qwenvl.data.synth.scenes_language import Names, caption, lines, phrases
 from qwenvl.data.synth.scenes_questions import questions
 from qwenvl.data.synth.scenes_texts import texts
-from qwenvl.data.synth.scenes_world import HELD_OUT, Split, random_stream
-from qwenvl.sample import QA, Caption, Image, Phrase, Record
+from qwenvl.data.synth.scenes_world import HELD_OUT, LANGUAGES, Split, random_stream
+from qwenvl.sample import QA, Caption, Image, Language, Phrase, Record
 
 __all__ = ["HELD_OUT", "Split", "scene_record"]
 
@@ -39,12 +39,15 @@ def scene_record(seed: int, index: int, split: Split, size: int = 96) -> Record:
     captions: list[Caption] = []
     found_questions: list[QA] = []
     found_phrases: list[Phrase] = []
-    for language in ("en", "zh"):
+    known: dict[Language, Known] = {}
+    for language in LANGUAGES:
         names = Names(scene.things, language, size)
         captions.append(caption(names))
-        found_questions += questions(names, rng, unseen)
+        asked = questions(names, rng, unseen)
+        found_questions += asked
         found_phrases += phrases(names, rng)
-    talks = dialogues(scene, image, rng, split, record_id)
+        known[language] = names, asked
+    talks = dialogues(scene, image, rng, split, record_id, known)
     shown = {id(image): image}
     for talk in talks:
         for turn in talk:

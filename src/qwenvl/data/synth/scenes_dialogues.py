@@ -1,33 +1,37 @@
-"""Conversations about scenes for stage 3: several turns, one to three pictures, answers with regions, plain wordings as
-users type them.
-"""
+"""Conversations about scenes for stage 3: several turns, one to three pictures, regions in answers, plain wordings."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from qwenvl.data.synth.scenes_draw import Scene, draw_scene, redraw, refitted
 from qwenvl.data.synth.scenes_language import Names, caption, related_expression
-from qwenvl.data.synth.scenes_questions import absent_pair, pair_name, questions
+from qwenvl.data.synth.scenes_questions import absent_pair, pair_name
 from qwenvl.data.synth.scenes_wordings import DESCRIBE, DESCRIBE_GROUNDED, DIFFERS, READ, REWORDED, WHERE
-from qwenvl.data.synth.scenes_world import COLOURS, HELD_OUT, SHAPES, Split, Thing, article, fills_for, pick
-from qwenvl.sample import Image, Language, Part, Region, Text, Turn
+from qwenvl.data.synth.scenes_world import COLOURS, HELD_OUT, LANGUAGES, SHAPES, Split, Thing, article, fills_for, pick
+from qwenvl.sample import QA, Image, Language, Part, Region, Text, Turn
 
 Dialogue = tuple[Turn, ...]
 
 
-def dialogues(scene: Scene, image: Image, rng: random.Random, split: Split, record_id: str) -> tuple[Dialogue, ...]:
+Known = tuple[Names, list[QA]]
+"""What a scene's record already knows in one language: the names of its things, and its questions."""
+
+
+def dialogues(
+    scene: Scene, image: Image, rng: random.Random, split: Split, record_id: str, known: Mapping[Language, Known]
+) -> tuple[Dialogue, ...]:
     """An English and a Chinese conversation about the scene; in one record of four, one of the two is about two or
     three pictures.
 
     An answer names a place with a `Region` of the picture it is in, counted from 0 through the conversation.
     """
-    several: Language | None = pick(rng, ("en", "zh")) if rng.random() < 0.25 else None
+    several: Language | None = pick(rng, LANGUAGES) if rng.random() < 0.25 else None
     talks = []
-    for language in ("en", "zh"):
-        talker = _Talker(scene, image, rng, split, language, record_id)
+    for language in LANGUAGES:
+        talker = _Talker(scene, image, rng, split, record_id, known[language])
         talks.append(talker.about_several() if language == several else talker.about_one())
     return tuple(talks)
 
@@ -36,12 +40,14 @@ class _Talker:
     """Makes one conversation: question and answer by question and answer."""
 
     def __init__(
-        self, scene: Scene, image: Image, rng: random.Random, split: Split, language: Language, record_id: str
+        self, scene: Scene, image: Image, rng: random.Random, split: Split, record_id: str, known: Known
     ) -> None:
-        self.scenes, self.images = [scene], [image]
-        self.rng, self.split, self.language, self.record_id = rng, split, language, record_id
-        self.english = language == "en"
-        self.names = [Names(scene.things, language, scene.size)]
+        names, self.qas = known
+        self.scenes, self.images, self.names = [scene], [image], [names]
+        self.rng, self.record_id = rng, record_id
+        self.split: Split = split
+        self.language: Language = names.language
+        self.english = names.language == "en"
         self.held_out = any(t.held_out for t in scene.things)
 
     def about_one(self) -> Dialogue:
@@ -132,10 +138,9 @@ class _Talker:
         return self._wording(DESCRIBE_GROUNDED), tuple(parts)
 
     def _ask(self) -> tuple[str, tuple[Part, ...]] | None:
-        qas = questions(self.names[0], self.rng, self.held_out)
-        if not qas:
+        if not self.qas:
             return None
-        qa = pick(self.rng, qas)
+        qa = pick(self.rng, self.qas)
         question = qa.question
         if self.rng.random() < 0.5:
             for usual, others in REWORDED[self.language]:

@@ -47,11 +47,13 @@ def draw_scene(rng: random.Random, split: Split, size: int, held_out: bool = Fal
     has.
     """
     wanted = random_things(rng, size / 96, held_out)
-    for _ in range(6):  # a few backgrounds, until the forced colour shows on one
-        ground, kind = background(rng, size)
-        cells = _cells(ground)
+    ground, kind = background(rng, size)
+    cells = _cells(ground)
+    for _ in range(5):  # a few backgrounds, until the forced colour shows on one
         if not held_out or _contrast(COLOURS[wanted[0].colour][1], _mean(cells)) > _ENOUGH:
             break
+        ground, kind = background(rng, size)
+        cells = _cells(ground)
     placed: list[Thing] = []
     for thing in wanted:
         sprite = sprite_of(thing, split)
@@ -119,7 +121,7 @@ def _place(
     room_x, room_y = size - width - 2, size - height - 2
     if room_x < 0 or room_y < 0:
         return None
-    fits: list[Thing] = []
+    fits: list[Box] = []
     enough = _ENOUGH if thing.kind == "sign" or (thing.kind == "shape" and thing.fill == "solid") else 1.25 * _ENOUGH
     for _ in range(_TRIES):
         x, y = 1 + int(rng.random() * (room_x + 1)), 1 + int(rng.random() * (room_y + 1))
@@ -129,9 +131,9 @@ def _place(
             for t in placed
         ):  # fmt: skip
             continue
-        here = _at(thing, sprite, x, y)
-        if _worst_contrast(thing.colour, here.box, cells, size) > enough:
-            return here
+        here = Box(x, y, x + width, y + height)
+        if _worst_contrast(thing.colour, here, cells, size) > enough:
+            return _at(thing, sprite, x, y)
         fits.append(here)
         if len(fits) == 4:
             break
@@ -141,9 +143,11 @@ def _place(
     allowed = [
         colour
         for colour in COLOURS
-        if (colour, thing.shape) not in HELD_OUT and _worst_contrast(colour, here.box, cells, size) > enough
+        if (colour, thing.shape) not in HELD_OUT and _worst_contrast(colour, here, cells, size) > enough
     ]
-    return replace(here, colour=pick(rng, allowed)) if allowed else None
+    if not allowed:
+        return None
+    return _at(replace(thing, colour=pick(rng, allowed)), sprite, int(here.x0), int(here.y0))
 
 
 def _at(thing: Thing, sprite: Sprite, x: int, y: int) -> Thing:

@@ -31,7 +31,9 @@ class Names:
     """
 
     def __init__(self, things: Sequence[Thing], language: Language, size: int) -> None:
-        self.things, self.language, self.size = things, language, size
+        self.things = things
+        self.language: Language = language
+        self.size = size
         self.nouns = [t.noun(language) for t in things]
         self.shorts = [t.short(language) for t in things]
         self.fulls = [t.full(language) for t in things]
@@ -65,7 +67,7 @@ class Names:
         return found
 
     def full_alone(self, index: int) -> bool:
-        """Whether the full name fits this thing alone; a solid thing's, without a word for it, fits a striped twin too."""
+        """Whether the full name fits this thing alone; a solid thing's has no word for it and fits a striped one."""
         thing = self.things[index]
         if thing.kind == "shape" and thing.fill == "solid" and self.short_count[self.shorts[index]] > 1:
             return sum(t.size == thing.size for t, s in self._pairs if s == self.shorts[index]) == 1

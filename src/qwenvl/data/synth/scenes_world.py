@@ -22,6 +22,8 @@ Size = Literal["small", "large"]
 Fill = Literal["solid", "outlined", "striped", "dotted"]
 Kind = Literal["shape", "digit", "sign"]
 
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
+
 COLOURS: dict[str, tuple[str, tuple[int, int, int]]] = {
     "red": ("红色", (220, 40, 40)),
     "green": ("绿色", (30, 150, 60)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers.utils import logging
 
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
@@ -67,6 +68,8 @@ def load(name: str | Path = "nano", device: str | torch.device = "cpu", dtype: t
     folder = resolve(name)
     if dtype is None and str(device).startswith("cpu"):
         dtype = torch.float32
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a bar for a second of reading is noise before a chat
     try:
         tokenizer = QwenTokenizer.load(folder)
         model, found = QwenVLForConditionalGeneration.from_pretrained(
@@ -74,6 +77,9 @@ def load(name: str | Path = "nano", device: str | torch.device = "cpu", dtype: t
         )
     except Exception as error:  # broken files fail in many ways: JSON, safetensors, shapes, keys
         raise ModelError(f"{folder} could not be loaded: {type(error).__name__}: {_first_line(error)}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     if found["missing_keys"]:
         raise ModelError(f"{folder}: its weights lack {_few(found['missing_keys'])}; they do not fit its config.json")
     if tokenizer.vocab_size > model.config.text_config.vocab_size:
