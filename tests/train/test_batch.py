@@ -14,7 +14,7 @@ from qwenvl.text.render import Example, render
 from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train.batch import packed_mask, to_tensors
 from qwenvl.train.build import build_model
-from qwenvl.train.loop import forward
+from qwenvl.train.objectives import forward
 
 from tests.train.conftest import tiny
 
@@ -40,7 +40,7 @@ def alone(example: Example, size: int, eos: int) -> Batch:
     pixels = [np.asarray(s.image.pil().resize((size, size), 3), np.uint8) for s in example.slots]
     stacked = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), np.uint8)
     ones = np.ones((1, len(row.ids)), np.int16)
-    return Batch(*arrays, ones, ones, stacked, np.arange(len(pixels)), [row.task], 1, 1, {})
+    return Batch(*arrays, ones, ones, stacked, np.arange(len(pixels)), [row.task], 1, 1, 1, {})
 
 
 def test_packed_losses_are_those_of_the_samples_alone(records: list[Record], tokenizer: QwenTokenizer) -> None:
@@ -68,7 +68,7 @@ def test_packed_losses_are_those_of_the_samples_alone(records: list[Record], tok
                     single = Batch(
                         batch.ids[row][own][None], labels[None], batch.positions[row][own][None],
                         np.ones((1, own.sum()), np.int16), np.ones((1, own.sum()), np.int16), batch.pixels[run],
-                        np.arange(run.stop - run.start), [batch.tasks[row]], 1, 1, {},
+                        np.arange(run.stop - run.start), [batch.tasks[row]], 1, 1, 1, {},
                     )  # fmt: skip
                     singles += losses(model, single)
         assert len(packed) == len(singles)

@@ -84,7 +84,7 @@ class Batch:
     """A micro-batch as arrays. B rows of L tokens, N distinct pictures of S × S pixels, K runs of slots.
 
     `segments` and `branches` are `qwenvl.data.pack.Row`'s, 0 where padded. `supervised` counts the supervised tokens of all ranks'
-    rows, which the loss is divided by. `state` continues right after this batch.
+    rows, `runs` their pictures as they stand in the text: the loss is divided by these. `state` continues right after this batch.
     """
 
     ids: NDArray[np.int64]
@@ -97,6 +97,7 @@ class Batch:
     tasks: list[Task]
     samples: int
     supervised: int
+    runs: int
     state: dict[str, Any] = field(repr=False)
 
 
@@ -222,7 +223,8 @@ class Batches:
         pixels = np.stack([self._decode(p) for p in pictures]) if pictures else np.zeros((0, size, size, 3), np.uint8)
         return Batch(
             ids, labels, positions, segments, branches, pixels, np.asarray(index, np.int64), [row.task for row in rows],
-            sum(row.samples for row in rows), supervised, self.state(),
+            sum(row.samples for row in rows), supervised, sum(len(row.slots) for row in everywhere),
+            self.state(),
         )  # fmt: skip
 
     def _decode(self, image: Image) -> NDArray[np.uint8]:

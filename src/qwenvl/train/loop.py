@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,13 @@ from torch import nn
 
 from qwenvl.config import Recipe, Stage
 from qwenvl.data.loader import Batch
+from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.train import checkpoint
-from qwenvl.train.batch import TensorBatch, to_tensors
+from qwenvl.train.batch import to_tensors
 from qwenvl.train.checkpoint import Progress
 from qwenvl.train.errors import Interrupted, TrainingError
 from qwenvl.train.metrics import Journal, Meter
+from qwenvl.train.objectives import OBJECTIVES, items_of
 from qwenvl.train.optim import Optimizers, rate, trainable
 from qwenvl.train.parallel import Ranks
 
@@ -69,7 +71,7 @@ class Place:
 
 
 def train_stage(
-    model: nn.Module,
+    model: QwenVLForConditionalGeneration,
     recipe: Recipe,
     stage: Stage,
     batches: Iterator[Batch],
@@ -124,35 +126,23 @@ def train_stage(
         journal.close()
 
 
-def _gradients(model: nn.Module, stage: Stage, micro: list[Batch], meter: Meter, precision: torch.dtype) -> float:
-    """Add up the gradients of the mean loss over all supervised tokens of the step, on all ranks; gives this rank's share of it."""
+def _gradients(
+    model: QwenVLForConditionalGeneration, stage: Stage, micro: list[Batch], meter: Meter, precision: torch.dtype
+) -> float:
+    """Add up the gradients of the mean loss over the whole step, on all ranks; gives this rank's share of that loss."""
     device = next(model.parameters()).device
-    # the mean over the whole step's tokens, so that how it is split into micro-batches and ranks changes nothing
-    items = max(1, sum(batch.supervised for batch in micro))
-    total = 0.0
+    objective = OBJECTIVES[stage.objective]
+    # the mean over the whole step, so that how it is split into micro-batches and ranks changes nothing
+    items = items_of(stage, micro)
+    share = 0.0
     for batch in micro:
         tensors = to_tensors(batch, stage.isolate, device)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            output = forward(model, tensors, items)
-        output.loss.backward()
-        meter.add(batch, output.token_losses)
-        total += output.loss.item()
-    return total
-
-
-def forward(model: Callable[..., Any], tensors: TensorBatch, items: int) -> Any:
-    """The model's loss over a batch, divided by `items` supervised tokens; `token_losses` beside it."""
-    return model(
-        input_ids=tensors.input_ids,
-        pixel_values=tensors.pixel_values,
-        image_index=tensors.image_index,
-        attention_mask=tensors.mask,
-        position_ids=tensors.position_ids,
-        labels=tensors.labels,
-        num_items_in_batch=items,
-        return_token_losses=True,
-        use_cache=False,
-    )
+            loss = objective(model, batch, tensors, items)
+        loss.value.backward()
+        meter.add(batch, loss.tasks)
+        share += loss.value.item()
+    return share
 
 
 def _bad(loss: float, norm: float, micro: list[Batch], place: Place) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,10 @@ class Meter:
         self._waited = 0.0
         self._begin = time.perf_counter()
 
-    def add(self, batch: Batch, token_losses: torch.Tensor) -> None:
-        """Take one micro-batch; `token_losses` has one loss per supervised token in row-major order."""
-        rows = (batch.labels[:, 1:] != -100).sum(1).tolist()
-        for task, losses in zip(batch.tasks, token_losses.detach().float().split(rows), strict=True):
-            self._losses[:, self._tasks.index(task)] += torch.tensor([losses.sum().item(), len(losses)])
+    def add(self, batch: Batch, tasks: Mapping[Task, tuple[float, int]]) -> None:
+        """Take one micro-batch; `tasks` has the summed loss of each task and the number of its terms."""
+        for task, (loss, count) in tasks.items():
+            self._losses[:, self._tasks.index(task)] += torch.tensor([loss, count])
         used = int((batch.segments > 0).sum())
         self._counts += torch.tensor([batch.samples, len(batch.pixels), used, batch.ids.size])
 
