@@ -1,8 +1,8 @@
 # The commands of the README. Everything lives in .venv; nothing is installed outside this folder.
 #   make quickstart   train, evaluate and report on a nano Qwen-VL (FRESH=1 starts over)
 #   make test         the tests; lint and types: ruff and mypy
-# On Linux the default torch wheel brings CUDA. For the small CPU build:
-#   make quickstart PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+# On Linux the default torch wheel brings CUDA. For the small CPU build give pip the index of PyTorch's CPU wheels:
+#   make quickstart PIP_FLAGS="--extra-index-url INDEX"
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -18,7 +18,8 @@ def test_packaged_recipes_load_and_survive_a_round_trip(name: str) -> None:
 
 def test_published_stages_are_the_papers() -> None:
     one, two, three = load_recipe("qwen-vl").stages
-    assert (one.trains, one.image_size, one.sequence, one.steps, one.warmup) == (("vision", "adapter"), 224, 512, 50_000, 500)
+    assert (one.trains, one.image_size, one.sequence) == (("vision", "adapter"), 224, 512)
+    assert (one.steps, one.warmup) == (50_000, 500)
     assert (two.trains, two.image_size, two.sequence) == (("vision", "adapter", "decoder"), 448, 2048)
     assert (three.trains, three.lr, three.min_lr) == (("adapter", "decoder"), 1e-5, 1e-6)
     assert [s.rows * s.accumulation for s in (one, two, three)] == [30_720, 4096, 128]
@@ -27,7 +28,8 @@ def test_published_stages_are_the_papers() -> None:
 
 def test_overrides_reach_into_lists_by_name() -> None:
     recipe = load_recipe("nano", ["stages.stage1.lr=3e-4", "seed=7", "stages.0.steps=5"])
-    assert recipe.stages[1].lr == 3e-4 and recipe.seed == 7 and recipe.stages[0].steps == 5
+    stages = {stage.name: stage for stage in recipe.stages}
+    assert stages["stage1"].lr == 3e-4 and recipe.seed == 7 and recipe.stages[0].steps == 5
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from qwenvl import __version__
 
@@ -109,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("recipe", help="a packaged recipe such as nano, or a YAML file")
     p.add_argument("overrides", nargs="*", metavar="key=value", help="change a key, such as stages.stage1.lr=3e-4")
     p.add_argument("--data", action="append", default=[], metavar="FILE", help="your data (repeatable)")
+    _image_root(p)
     p.add_argument("--out", type=Path, help="folder of the run (default: runs/<recipe>)")
     p.add_argument("--strict", action="store_true", help="stop at the first bad row instead of skipping it")
     p.add_argument("--fresh", action="store_true", help="start over instead of continuing what is there")
@@ -133,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
 
     p = verb("inspect", inspect, "show what training sees: supervised text in blue, boxes drawn from the tokens")
     p.add_argument("source", help="a data file, a folder of shards, or scenes:train?seed=0&count=100")
+    _image_root(p)
     p.add_argument("--task", action="append", default=[], help="only this task (repeatable)")
     p.add_argument("--count", type=_positive, default=8, help="how many samples, or packed rows (default: %(default)s)")
     p.add_argument("--packed", action="store_true", help="show packed rows instead of single samples")
@@ -167,10 +170,15 @@ def train(options: argparse.Namespace) -> None:
     for path in options.data:
         if not path.startswith("scenes:") and not Path(path).exists():
             raise UsageError(f"--data {path}: there is no such file")
+    if options.image_root and not options.image_root.is_dir():
+        raise UsageError(f"--image-root {options.image_root}: no such folder")
+    if options.image_root and not options.data:
+        raise UsageError("--image-root says where the pictures of your data lie: name the data with --data FILE")
     from qwenvl.train.run import train as run
 
     out = options.out or Path("runs") / recipe.name
-    model = run(recipe, out, options.data, strict=options.strict, fresh=options.fresh)
+    extra: dict[str, Any] = {"image_root": options.image_root} if options.image_root else {}
+    model = run(recipe, out, options.data, strict=options.strict, fresh=options.fresh, **extra)
     print(f"\nThe model is in {model}. Talk to it:\n  qwenvl chat --model {model} --image PICTURE")
 
 
@@ -242,13 +250,14 @@ def inspect(options: argparse.Namespace) -> None:
         folder = resolve(options.model)
     bad = BadRows(show=lambda message: print(message, file=sys.stderr))
     source = "scenes:train" if options.source == "scenes" else options.source
-    samples = samples_of(open_source(source, options.strict, bad), tasks, options.count, options.seed)
+    records = open_source(source, options.strict, bad, options.image_root)
+    samples = samples_of(records, tasks, options.count, options.seed)
     if not samples:
         raise UsageError(f"{options.source}: its records give no sample for the tasks {', '.join(tasks)}")
     tokenizer, slots, origin = tokenizer_for(folder, samples)
     counts: dict[str, int | float | str] = {}
     if options.packed:
-        records = open_source(source, options.strict)
+        records = open_source(source, options.strict, image_root=options.image_root)
         examples, found = packed_rows(records, tasks, tokenizer, slots, options.sequence, options.count, options.seed)
         if not examples:
             raise UsageError(f"no sample fits a row of {options.sequence} tokens: choose a longer --sequence")
@@ -278,6 +287,12 @@ def make_scenes(options: argparse.Namespace) -> None:
 def _model(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", default="nano", metavar="DIR", help="a checkpoint folder, or nano (default)")
     p.add_argument("--device", default="cpu", help="cpu (default), cuda, mps, …")
+
+
+def _image_root(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--image-root", type=Path, metavar="DIR", help="where the data's pictures lie (default: the data file's folder)"
+    )
 
 
 def _positive(text: str) -> int:

@@ -89,10 +89,14 @@ class CorpusSpec:
 
 @dataclass(frozen=True)
 class TaskShare:
-    """How a task is drawn: the share of records that give it, and how many of its samples share one picture then."""
+    """How a task is drawn: the share of records that give it, and how many of its samples share one picture then.
+
+    `pictures` false leaves the pictures out: text-only training on the task's words and form.
+    """
 
     share: float = 1.0
     questions: int = 1
+    pictures: bool = True
 
 
 @dataclass(frozen=True)

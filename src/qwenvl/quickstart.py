@@ -1,4 +1,4 @@
-"""From nothing to chat: train the nano recipe, ask it about held-out scenes, write the report, say how to chat with it."""
+"""From nothing to chat: train the nano recipe, score it on held-out scenes, write the report, say how to chat."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The types that flow: what a source yields (`Record`) and what the renderer turns into tokens (`Sample`).
 
-Coordinates are floats in **pixels of the original picture**, x to the right, y down, the origin at the top-left corner of the
-first pixel. The integers in [0, 1000) of the paper (section 2.3.3) exist only in `qwenvl.text.geometry` and the strings it makes.
-Nothing here imports torch or the data engine.
+Coordinates are floats in **pixels of the original picture**, x to the right, y down, the origin at the top-left corner
+of the first pixel. The integers in [0, 1000) of the paper (section 2.3.3) exist only in `qwenvl.text.geometry` and the
+strings it makes. Nothing here imports torch or the data engine.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image as PILImage
 
 Task = Literal["caption", "vqa", "grounding", "referring", "grounded_caption", "ocr", "text", "dialogue"]
-"""The paper's tasks: the names of `qwenvl.tasks`. `vqa` includes OCR-VQA (same form); `grounding` is a caption with boxes;
-`referring` is phrase → box; `grounded_caption` is box → description; `dialogue` is stage 3's ChatML.
+"""The paper's tasks: the names of `qwenvl.tasks`. `vqa` includes OCR-VQA (same form); `grounding` is a caption with
+boxes; `referring` is phrase → box; `grounded_caption` is box → description; `dialogue` is stage 3's ChatML.
 """
 
 Language = Literal["en", "zh"]
@@ -61,16 +61,25 @@ class Image:
     width: int
     height: int
     name: str = ""
+    _digest: str = field(default="", init=False, repr=False)
 
     @property
     def key(self) -> str:
-        """Identity of the picture: a digest of its bytes, its path, or the decoded object's id."""
+        """Identity of the picture: a digest of its bytes (computed once), its path, or the decoded object's id."""
         if isinstance(self.source, bytes):
-            return hashlib.blake2b(self.source, digest_size=16).hexdigest()
+            if not self._digest:
+                digest = hashlib.blake2b(self.source, digest_size=16).hexdigest()
+                object.__setattr__(self, "_digest", digest)
+            return self._digest
+        # an id means something in this process alone, so it is not kept: a pickle would carry it into another
         return str(self.source) if isinstance(self.source, Path) else f"pil-{id(self.source)}"
 
     def pil(self) -> PILImage.Image:
-        """Decode to RGB, upright. Raises OSError when the bytes are no picture."""
+        """Decode to RGB of eight bits, upright: the one place that decides what a model and a person see of a picture.
+
+        Transparent pixels, of palettes too, are laid on white. Grey of 16 bits is scaled to 8; CMYK and other colour
+        spaces are converted as Pillow does it, without colour profiles. Raises OSError when the bytes are no picture.
+        """
         from PIL import Image as PILImageModule
         from PIL import ImageOps
 
@@ -78,12 +87,20 @@ class Image:
             picture = self.source
         else:
             picture = PILImageModule.open(io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source)
-        return (ImageOps.exif_transpose(picture) or picture).convert("RGB")
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode.startswith("I"):
+            # Pillow would cut 16-bit grey at 255, which leaves a white picture
+            return picture.convert("I").point(lambda value: value * (1 / 256)).convert("RGB")
+        if picture.has_transparency_data:
+            white = PILImageModule.new("RGBA", picture.size, "white")
+            white.alpha_composite(picture.convert("RGBA"))
+            return white.convert("RGB")
+        return picture.convert("RGB")
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Plain words; they never become a special token, whatever they spell. `supervised` is blue in the paper's figure."""
+    """Plain words, never a special token, whatever they spell. `supervised` is blue in the paper's figure."""
 
     text: str
     supervised: bool = False
@@ -93,8 +110,9 @@ class Text:
 class Region:
     """A phrase and where it is: `<ref>phrase</ref><box>…</box>…` or with `<quad>`.
 
-    `phrase` None writes the boxes alone; no boxes and no quads writes the phrase alone. `image` counts the sample's pictures from 0:
-    the one whose pixels the coordinates are in. The phrase and the places are supervised apart, as in referring grounding.
+    `phrase` None writes the boxes alone; no boxes and no quads writes the phrase alone. `image` counts the sample's
+    pictures from 0: the one whose pixels the coordinates are in. The phrase and the places are supervised apart, as in
+    referring grounding.
     """
 
     phrase: str | None
@@ -145,7 +163,7 @@ class QA:
 class Phrase:
     """A name or expression and every box it refers to. `referring` says that it singles out what it names.
 
-    `description` is what a grounded caption of the box says, to follow "<ref>This</ref><box>…</box>" (" is a red star").
+    `description` is what a grounded caption of the box says, to follow "<ref>This</ref><box>…</box>": " is a red star".
     """
 
     text: str
@@ -157,7 +175,7 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A caption; `spans` are (start, end, boxes) of character ranges of `text` that are grounded, in order, disjoint."""
+    """A caption; `spans` are (start, end, boxes) of grounded ranges of `text`'s characters, in order, disjoint."""
 
     text: str
     language: Language = "en"
@@ -184,8 +202,8 @@ class Turn:
 class Record:
     """One picture (or several) and what is known about it: what sources yield and cleaning judges.
 
-    All annotations but `dialogues` refer to the first picture. `texts` are documents without a picture. `meta` holds what a
-    source knows beside (scores, addresses, attributes): plain JSON values.
+    All annotations but `dialogues` refer to the first picture. `texts` are documents without a picture. `meta` holds
+    what a source knows beside (scores, addresses, attributes): plain JSON values.
     """
 
     id: str

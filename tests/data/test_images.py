@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import copy
+import dataclasses
 import io
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +59,70 @@ def test_decoded_pictures_and_arrays() -> None:
     ):
         with pytest.raises(ImageError):
             load_image(wrong)  # type: ignore[arg-type]
+
+
+def saved(picture: PILImage.Image, form: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def palette() -> PILImage.Image:
+    picture = PILImage.new("P", (2, 1))
+    picture.putpalette([0, 0, 200, 0, 0, 0])
+    picture.putdata([0, 1])
+    return picture
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved(PILImage.fromarray(np.array([[[0, 0, 200, 255], [0, 0, 0, 0]]], np.uint8))),
+        saved(PILImage.fromarray(np.array([[[0, 0, 200, 255], [0, 0, 0, 0]]], np.uint8)), "WEBP", lossless=True),
+        saved(palette(), transparency=1),
+        saved(palette(), "GIF", transparency=1),
+        saved(palette().convert("RGB"), transparency=(0, 0, 0)),
+    ],
+    ids=["rgba", "webp", "palette", "gif", "colour key"],
+)
+def test_what_is_transparent_is_white(content: bytes) -> None:
+    assert np.asarray(load_image(content, verify=True).pil())[0].tolist() == [[0, 0, 200], [255, 255, 255]]
+
+
+def test_half_transparent_grey_is_mixed_with_white() -> None:
+    picture = PILImage.fromarray(np.array([[[100, 128], [100, 255], [0, 0]]], np.uint8), "LA")
+    for image in (load_image(picture), load_image(saved(picture))):
+        pixels = np.asarray(image.pil())[0]
+        assert pixels[1:].tolist() == [[100] * 3, [255] * 3] and abs(int(pixels[0, 0]) - 177) <= 1
+    assert np.asarray(load_image(encode(load_image(picture))).pil())[0, 2, 0] > 240
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bits_are_scaled_not_cut(form: str) -> None:
+    grey = PILImage.fromarray(np.array([[0, 255, 256, 32768, 65535]], np.uint16))
+    pixels = np.asarray(load_image(saved(grey, form), verify=True).pil())
+    assert pixels[0, :, 0].tolist() == [0, 0, 1, 128, 255] and (pixels == pixels[:, :, :1]).all()
+
+
+def test_cmyk_becomes_the_colours_that_were_meant() -> None:
+    red = PILImage.new("CMYK", (16, 16), (0, 255, 255, 0))
+    for form in ("JPEG", "TIFF"):
+        pixel = np.asarray(load_image(saved(red, form)).pil())[8, 8].astype(int)
+        assert np.abs(pixel - [255, 0, 0]).max() < 8
+
+
+def test_keys_are_kept_and_travel() -> None:
+    content = encoded()
+    image = load_image(content)
+    key = image.key
+    assert image.key is key and load_image(content).key == key != load_image(encoded(form="BMP")).key
+    for source in (image, load_image(content)):
+        again = pickle.loads(pickle.dumps(source))
+        assert again.key == key and (again.width, again.height, again.source) == (20, 10, content)
+        assert copy.deepcopy(source).key == dataclasses.replace(source, name="other").key == key
+    assert dataclasses.replace(image, source=encoded(form="BMP")).key != key
+    one = load_image(PILImage.new("RGB", (2, 2)))
+    assert one.key == one.key != pickle.loads(pickle.dumps(one)).key
 
 
 def test_what_is_refused_and_how(tmp_path: Path) -> None:

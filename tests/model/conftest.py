@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from model_helpers import OFFICIAL, small_config
 from safetensors.torch import load_file
 from torch import Tensor
 
 from qwenvl.model import QwenVLForConditionalGeneration
+from tests.model.helpers import OFFICIAL, small_config
 
 
 @pytest.fixture(scope="session")

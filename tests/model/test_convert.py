@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from model_helpers import GOLDEN, OFFICIAL
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForImageTextToText
 
@@ -21,6 +20,7 @@ from qwenvl.model.convert.official import (
     released_state_dict,
     reorder_heads,
 )
+from tests.model.helpers import GOLDEN, OFFICIAL
 
 Make = Callable[..., QwenVLForConditionalGeneration]
 

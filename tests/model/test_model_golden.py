@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_helpers import OFFICIAL
 from PIL import Image
 from torch import Tensor
 
 from qwenvl.model import QwenVLForConditionalGeneration
 from qwenvl.model.processor import pixel_values
+from tests.model.helpers import OFFICIAL
 
 Golden = dict[str, Tensor]
 

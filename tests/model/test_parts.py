@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from model_helpers import small_config
 from torch import Tensor
 from torch.nn import functional
 from transformers.cache_utils import DynamicCache
@@ -16,6 +15,7 @@ from qwenvl.model import QwenVLConfig, QwenVLForConditionalGeneration
 from qwenvl.model.adapter import sincos_positions
 from qwenvl.model.kernels import attend, cross_entropy, rms_norm, split_heads, swiglu
 from qwenvl.model.vision import resize_positions
+from tests.model.helpers import small_config
 
 Make = Callable[..., QwenVLForConditionalGeneration]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from model_helpers import small_config
 from PIL import Image as PILImage
 from transformers import AutoProcessor
 
@@ -15,6 +14,7 @@ from qwenvl.model import QwenVLForConditionalGeneration, QwenVLProcessor
 from qwenvl.model.processor import CLIP_MEAN, CLIP_STD, pixel_values
 from qwenvl.sample import Image
 from qwenvl.text.tokenizer import QwenTokenizer
+from tests.model.helpers import small_config
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_helpers import END, QUERIES, SLOT, START, ids_with_pictures
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModel, AutoModelForImageTextToText
 
 from qwenvl.model import QwenVLForConditionalGeneration, QwenVLModel
+from tests.model.helpers import END, QUERIES, SLOT, START, ids_with_pictures
 
 Make = Callable[..., QwenVLForConditionalGeneration]
 ATTENTIONS = ["sdpa", "matmul", "eager"]

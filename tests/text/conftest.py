@@ -1,4 +1,4 @@
-"""What the tests of `qwenvl.text` share: the reference's outputs, the released vocabulary where it is installed, a small one."""
+"""What the tests of `qwenvl.text` share: reference outputs, the released vocabulary where installed, a small one."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def small() -> QwenTokenizer:
 
 @pytest.fixture(scope="session")
 def fill_slots() -> Callable[[list[int], QwenTokenizer], list[int]]:
-    """Ids of the reference in our form: between <img> and </img> it writes the path's bytes, then slots; ours are all slots."""
+    """Ids of the reference in our form: it writes a path's bytes and slots between <img> and </img>, we only slots."""
 
     def fill(ids: list[int], tokenizer: QwenTokenizer) -> list[int]:
         out, inside = [], False

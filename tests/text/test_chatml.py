@@ -179,7 +179,7 @@ def test_window_counts_pictures_of_regions_anew(small: QwenTokenizer) -> None:
 
 
 def test_window_with_the_renderer(small: QwenTokenizer) -> None:
-    """Equal to the reference's rule: the system's words and the history stay under the limit, the question not counted."""
+    """Equal to the reference's rule: the system's words and the history stay under the limit, the question aside."""
     turns = [*exchanges(6), Turn("user", (Text("now"),))]
 
     def count(some: Sequence[Turn]) -> int:

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image as PILImage
 
-from qwenvl.sample import Box, Image, Region, Sample, Special, Text
+from qwenvl.sample import Box, Image, Region, Sample, Special, Text, Turn
+from qwenvl.text.chatml import dialogue_sample
 from qwenvl.text.draw import draw_regions
 from qwenvl.text.inspect import regions_of, runs_of, to_html, to_terminal
 from qwenvl.text.render import Example, render
@@ -99,6 +100,26 @@ def test_regions_belong_to_the_last_picture_before(small: QwenTokenizer) -> None
     first, second = regions_of(render(Sample(parts, "vqa"), small, 2), small)
     assert [r.phrase for r in first] == ["a"] and [r.phrase for r in second] == ["b", "c"]
     assert second[0].boxes[0].x0 == pytest.approx(10, abs=0.05) and second[0].image == 1
+
+
+def test_regions_of_a_dialogue_belong_to_the_picture_named(small: QwenTokenizer) -> None:
+    box = (Box(10, 10, 20, 20),)
+    turns = [
+        Turn("user", (photo(), photo(50, 50), Text("Where is the star in Picture 1?"))),
+        Turn("assistant", (Region("star in picture 2", box, image=0), Region("b", box, image=0))),
+        Turn("user", (Text("And the dot?"),)),
+        Turn("assistant", (Region("dot", box, image=1), Text(" and in 图1 "), Region("c", box, image=0))),
+        Turn("user", (Text("Picture 9?"),)),
+        Turn("assistant", (Region("d", box, image=1),)),
+    ]
+    for first_picture in (1, 2):
+        sample = dialogue_sample(turns, first_picture=first_picture)
+        first, second = regions_of(render(sample, small, 2), small)
+        if first_picture == 1:
+            assert [r.phrase for r in first] == ["star in picture 2", "b", "c"]
+            assert [r.phrase for r in second] == ["dot", "d"]
+        else:  # the first picture fell out of the window and has no number here
+            assert not first and len(second) == 5
 
 
 def test_text_without_picture(small: QwenTokenizer) -> None:

@@ -1,4 +1,4 @@
-"""Samples as tokens: the forms of the seven tasks to the letter, masks, alignment, prompts, and what cannot be written."""
+"""Samples as tokens: the seven tasks to the letter, masks, alignment, prompts, and what cannot be written."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ FORMS: list[tuple[Task, tuple[Part, ...], str, str]] = [
             ),
         ),
         f"{IMG}Generate the caption in English with grounding: ",
-        "Beautiful shot of <ref>bees</ref><box>(661,612),(833,812)</box><box>(120,555),(265,770)</box> gathering nectars "
-        "from <ref>an apricot flower</ref><box>(224,13),(399,313)</box><|endoftext|>",
+        "Beautiful shot of <ref>bees</ref><box>(661,612),(833,812)</box><box>(120,555),(265,770)</box>"
+        " gathering nectars from <ref>an apricot flower</ref><box>(224,13),(399,313)</box><|endoftext|>",
     ),
     (
         "referring",

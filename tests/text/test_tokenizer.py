@@ -1,4 +1,4 @@
-"""The tokenizer against the reference's ids, against tiktoken, small ones, and that text never becomes a special token."""
+"""The tokenizer against the reference and tiktoken; small ones; files; that text never becomes a special token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwenvl.text.tokenizer import SPECIAL_TOKENS, SPLIT_PATTERN, QwenTokenizer
-
 
 SMUGGLED = st.lists(st.sampled_from([*SPECIAL_TOKENS[:5], *SPECIAL_TOKENS[-9:], "a", " ", "\n", "狗", "<", "|"])).map(
     "".join

@@ -15,8 +15,7 @@ from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train.batch import packed_mask, to_tensors
 from qwenvl.train.build import build_model
 from qwenvl.train.objectives import forward
-
-from tests.train.conftest import tiny
+from tests.train.helpers import tiny
 
 CPU = torch.device("cpu")
 

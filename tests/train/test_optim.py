@@ -11,7 +11,7 @@ from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train.build import build_model
 from qwenvl.train.optim import Muon, Optimizers, layer_scale, orthogonalise, rate
 from qwenvl.train.stages import PARTS, freeze, part_of, trainable_counts
-from tests.train.conftest import tiny
+from tests.train.helpers import tiny
 
 
 def test_rate_warms_up_and_falls_to_its_least() -> None:
@@ -39,7 +39,8 @@ def test_orthogonalise_brings_singular_values_near_one(shape: tuple[int, int, in
 
 def test_joined_matrices_are_made_orthogonal_one_by_one() -> None:
     torch.manual_seed(0)
-    joined, apart = torch.nn.Parameter(torch.zeros(3 * 16, 16)), [torch.nn.Parameter(torch.zeros(16, 16)) for _ in range(3)]
+    joined = torch.nn.Parameter(torch.zeros(3 * 16, 16))
+    apart = [torch.nn.Parameter(torch.zeros(16, 16)) for _ in range(3)]
     joined.grad = torch.randn(48, 16)
     for part, grad in zip(apart, joined.grad.chunk(3), strict=True):
         part.grad = grad.clone()

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from qwenvl.config import ConfigError, Recipe, to_dict
 from qwenvl.train import checkpoint
 from qwenvl.train.run import train
-from tests.train.conftest import tiny
+from tests.train.helpers import tiny
 
 
 def losses(folder: Path) -> list[tuple[str, int, float]]:
@@ -90,7 +90,9 @@ def test_a_broken_checkpoint_says_which(whole: Path, tmp_path: Path) -> None:
         checkpoint.read_progress(folder)
 
 
-def test_own_data_trains_and_a_stage_without_data_is_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_own_data_trains_and_a_stage_without_data_is_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Image.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / "a.png")
     good = {"image": "a.png", "question": "What color is it?", "answer": "red"}
     rows = [json.dumps(good)] * 8 + ["{broken", json.dumps({**good, "image": "absent.png"})]

@@ -62,18 +62,24 @@ def make_scenes(
 
 
 def store_sources(
-    files: Sequence[str | Path], folder: Path, strict: bool = False, quiet: bool = False
+    files: Sequence[str | Path],
+    folder: Path,
+    strict: bool = False,
+    quiet: bool = False,
+    image_root: Path | None = None,
 ) -> ShardReader:
     """Read the user's files once into shards, pictures copied in; what is skipped is printed by file and line.
 
-    Raises DataError when a file has no usable row, when `folder` was made from other files, and, with `strict`, at the first bad row.
+    The rows' pictures are looked for in `image_root`, without one in the folder of each file. Raises DataError when a
+    file has no usable row, when `folder` was made from other files, and, with `strict`, at the first bad row.
     """
-    meta: dict[str, Any] = {"files": [str(Path(file).resolve()) if Path(file).exists() else str(file) for file in files]}
+    names = [str(Path(file).resolve()) if Path(file).exists() else str(file) for file in files]
+    meta: dict[str, Any] = {"files": names, "image_root": str(image_root.resolve()) if image_root else None}
     if (folder / MANIFEST).is_file():
         return _same(folder, meta)
     bar = tqdm(desc="reading data", unit="record", disable=quiet)
     bad = BadRows(show=bar.write)
-    records = chain.from_iterable(open_source(file, strict=strict, report=bad) for file in files)
+    records = chain.from_iterable(open_source(file, strict, bad, image_root) for file in files)
     shutil.rmtree(folder, ignore_errors=True)
     write_shards(_counted(records, bar), folder, ROWS_PER_SHARD, meta)
     bar.close()
@@ -92,7 +98,9 @@ def _same(folder: Path, meta: dict[str, Any]) -> ShardReader:
     reader = ShardReader(folder)
     found = {key: reader.meta.get(key) for key in meta}
     if found != meta:
-        raise DataError(f"{folder} was made from {found}, not from {meta}: choose another --out, or start over with --fresh")
+        raise DataError(
+            f"{folder} was made from {found}, not from {meta}: choose another --out, or start over with --fresh"
+        )
     return reader
 
 

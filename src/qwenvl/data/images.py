@@ -1,4 +1,7 @@
-"""Takes a picture in from outside: checks what it is, limits its size before decoding, and gives an `Image`."""
+"""Takes a picture in from outside: checks what it is, limits its size before decoding, and gives an `Image`.
+
+How its pixels become RGB (transparency, 16 bits, CMYK, orientation) is decided by `qwenvl.sample.Image.pil` alone.
+"""
 
 from __future__ import annotations
 

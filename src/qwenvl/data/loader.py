@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,10 +55,14 @@ class MemoryShards:
 
 @dataclass(frozen=True)
 class Share:
-    """A task's place in the mixture: the share of records that give it, and how many of its samples share a picture."""
+    """A task's place in the mixture: the share of records that give it, and how many of its samples share a picture.
+
+    `pictures` false leaves the pictures out of its samples.
+    """
 
     share: float
     questions: int
+    pictures: bool = True
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class Batch:
 class Order:
     """The endless order of one source's records: shards shuffled each epoch, records shuffled within a shard."""
 
-    def __init__(self, source: Shards, seed: str, keep: int = 64) -> None:
+    def __init__(self, source: Shards, seed: str, keep: int = 2) -> None:
         self._source, self._seed, self._keep = source, seed, keep
         self._sizes = list(source.shards)
         self._total = sum(self._sizes)
@@ -134,6 +138,13 @@ class Order:
             rng.shuffle(rows)
             order.extend((shard, row) for row in rows)
         return order
+
+
+def without_pictures(example: Example) -> Example:
+    """The same words without `<img>`, slots and `</img>`: what a language model sees of the tasks."""
+    hidden = {i for slot in example.slots for i in range(slot.start - 1, slot.start + slot.length + 1)}
+    kept = [i for i in range(len(example.ids)) if i not in hidden]
+    return replace(example, ids=[example.ids[i] for i in kept], labels=[example.labels[i] for i in kept], slots=())
 
 
 class Batches:
@@ -203,7 +214,8 @@ class Batches:
             if len(samples) > share.questions:
                 samples = rng.sample(samples, share.questions)
             if samples:
-                made[task] = [render(s, self._tokenizer, self._settings.slots_per_image) for s in samples]
+                examples = [render(s, self._tokenizer, self._settings.slots_per_image) for s in samples]
+                made[task] = examples if share.pictures else [without_pictures(e) for e in examples]
         return made
 
     def _batch(self, everywhere: list[Row]) -> Batch:

@@ -1,8 +1,8 @@
 """Packs Examples of one task into rows of a fixed length; samples about one picture share its slots.
 
-The paper packs stage 2 by task (section 3.2). A row is filled by an exact knapsack over a bounded buffer: the oldest group always
-goes in, so that odd lengths do not starve, then the subset that leaves the least space. An image is never cut: groups are
-whole or, where a group is too long for a row, its last samples go to a group of their own.
+The paper packs stage 2 by task (section 3.2). A row is filled by an exact knapsack over a bounded buffer: the oldest
+group always goes in, so that odd lengths do not starve, then the subset that leaves the least space. An image is never
+cut: groups are whole or, where a group is too long for a row, its last samples go to a group of their own.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from qwenvl.text.render import Example, ImageSlot
 class Row:
     """One packed row before padding. All lists have the same length.
 
-    `segments` counts the groups (1, 2, …); `branches` is 0 in what a group's samples share (the picture) and 1, 2, … in each
-    sample's own tokens; `groups` names what is inside (`Group.draw`, `Group.indices`); `positions` start at 0 with each group and, behind the picture, anew for each sample: with the mask of
-    `qwenvl.train.batch` every sample is computed as if it stood alone.
+    `segments` counts the groups (1, 2, …); `branches` is 0 in what a group's samples share (the picture) and 1, 2, … in
+    each sample's own tokens; `groups` names what is inside (`Group.draw`, `Group.indices`); `positions` start at 0 with
+    each group and, behind the picture, anew for each sample: with the mask of `qwenvl.train.batch` every sample is
+    computed as if it stood alone.
     """
 
     task: Task
@@ -108,9 +109,9 @@ class Packer:
 
 
 def fill(space: int, lengths: Sequence[int]) -> list[int]:
-    """Indices of a subset of `lengths` whose sum is as near to `space` as can be without passing it (subset sum on bit sets).
+    """Indices of a subset of `lengths` whose sum is as near to `space` as can be without passing it.
 
-    Among equal sums the earlier entries are preferred, which bounds the age of what waits.
+    Subset sum on bit sets. Among equal sums the earlier entries are preferred, which bounds the age of what waits.
     """
     limit = (1 << (space + 1)) - 1
     reach = [1]
@@ -128,7 +129,7 @@ def fill(space: int, lengths: Sequence[int]) -> list[int]:
 
 
 def _split(waiting: Sequence[Group], space: int) -> Group | None:
-    """The longest beginning of a waiting group of several samples that still fits into `space`, taken off that group."""
+    """The longest beginning of a waiting group of several samples that fits into `space`, taken off that group."""
     best, take, longest = None, 0, 0
     for group in waiting:
         length = group.shared
@@ -188,7 +189,7 @@ def row_images(rows: Sequence[Row]) -> tuple[list[Image], list[int]]:
 
 
 def _picture_end(example: Example) -> int:
-    """How many first tokens are the opening picture: `<img>`, its slots, `</img>`; 0 where a sample opens with words."""
+    """How many first tokens are the opening picture (`<img>`, slots, `</img>`); 0 where a sample opens with words."""
     if not example.slots or example.slots[0].start != 1:
         return 0
     return example.slots[0].length + 2

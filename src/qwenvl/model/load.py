@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,18 +69,14 @@ def load(name: str | Path = "nano", device: str | torch.device = "cpu", dtype: t
     folder = resolve(name)
     if dtype is None and str(device).startswith("cpu"):
         dtype = torch.float32
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # a bar for a second of reading is noise before a chat
     try:
-        tokenizer = QwenTokenizer.load(folder)
-        model, found = QwenVLForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype or "auto", local_files_only=True, output_loading_info=True
-        )
+        with quietly():
+            tokenizer = QwenTokenizer.load(folder)
+            model, found = QwenVLForConditionalGeneration.from_pretrained(
+                folder, dtype=dtype or "auto", local_files_only=True, output_loading_info=True
+            )
     except Exception as error:  # broken files fail in many ways: JSON, safetensors, shapes, keys
         raise ModelError(f"{folder} could not be loaded: {type(error).__name__}: {_first_line(error)}") from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
     if found["missing_keys"]:
         raise ModelError(f"{folder}: its weights lack {_few(found['missing_keys'])}; they do not fit its config.json")
     if tokenizer.vocab_size > model.config.text_config.vocab_size:
@@ -91,6 +88,18 @@ def load(name: str | Path = "nano", device: str | torch.device = "cpu", dtype: t
         return Loaded(model.to(device).eval(), tokenizer, folder)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"--device {device}: {_first_line(error)}") from error
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without transformers' progress bars: one for a second of reading or writing weights is noise."""
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _first_line(error: BaseException) -> str:

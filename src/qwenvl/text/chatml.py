@@ -8,6 +8,7 @@ through the conversation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ REPLY_HEADER = "assistant\n"
 """What stands between `<|im_start|>` and the assistant's first word."""
 
 _ROLES = ("system", "user", "assistant")
+_NAMED = re.compile(r"(?:picture|image|图片?)\s*(\d{1,3})", re.IGNORECASE)
 
 CHAT_TEMPLATE = (
     "{%- set pictures = namespace(count=0) -%}"
@@ -108,6 +110,12 @@ def _joined(parts: Iterable[Part]) -> list[Part]:
         elif not isinstance(part, Text) or part.text:
             joined.append(part)
     return joined
+
+
+def named_picture(text: str) -> int | None:
+    """The number of the picture that `text` names last ("Picture 2", "图2"), from 1; None where it names none."""
+    numbers = _NAMED.findall(text)
+    return int(numbers[-1]) if numbers else None
 
 
 def window(turns: Sequence[Turn], max_tokens: int, count: Callable[[Sequence[Turn]], int]) -> tuple[Turn, ...]:

@@ -9,17 +9,21 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from qwenvl.sample import Image, Region
+from qwenvl.text.chatml import named_picture
 from qwenvl.text.draw import draw_regions
 from qwenvl.text.markup import to_regions
 from qwenvl.text.render import IGNORED, Example
 from qwenvl.text.tokenizer import QwenTokenizer
 
 _SHOWN_SIDE = 384
+_HEADER = re.compile(r"Picture (\d{1,3}): $")
+_OPENING = {"<ref>": 1, "<box>": 1, "<quad>": 1, "</ref>": -1, "</box>": -1, "</quad>": -1}
 _LARGEST_SIDE = 768
 
 State = Literal["supervised", "ignored", "misaligned"]
@@ -78,19 +82,37 @@ def runs_of(example: Example, tokenizer: QwenTokenizer) -> list[Run]:
 def regions_of(example: Example, tokenizer: QwenTokenizer) -> list[list[Region]]:
     """For each picture the regions that the tokens place in it, in pixels.
 
-    Tokens do not say which picture a box is in: it is taken to be in the last one before it (the first one, if none is
-    before).
+    Tokens do not say which picture a box is in. It is taken to be in the last one before it (the first one, if none is
+    before) or, in a dialogue, in the one that the words since the question's start named last ("in Picture 1").
     """
     texts = [""] * len(example.slots)
-    current = 0
+    current = last = 0
+    numbered: int | None = None  # the slot that "Picture 1" means, once a picture was shown with a number
+    header = ""
+    open_tags = 0
+    user = tokenizer.encode("user\n")
     starts = {slot.start: index for index, slot in enumerate(example.slots)}
     at = 0
     for run in runs_of(example, tokenizer):
         if run.kind == "image":
-            current = starts[at]
+            current = last = starts[at]
+            number = _HEADER.search(header)
+            numbered = last + 1 - int(number[1]) if number else None
+        elif run.kind == "special":
+            if run.text == "<|im_start|>":
+                # An answer goes on with what its question named.
+                following = example.ids[at + 1 : at + 1 + len(user)]
+                current = last if following == user else current
+            open_tags += _OPENING.get(run.text, 0)
+            if texts:
+                texts[current] += run.text
         elif texts:
+            named = named_picture(run.text) if numbered is not None and not open_tags else None
+            if named is not None and numbered is not None and 0 <= numbered + named - 1 <= last:
+                current = numbered + named - 1
             # A tag that is only spelt in ordinary letters is no tag.
-            texts[current] += run.text if run.kind == "special" else run.text.replace("<", "‹").replace("＜", "‹")
+            texts[current] += run.text.replace("<", "‹").replace("＜", "‹")
+        header = run.text if run.kind == "text" else header if run.text == "<img>" else ""
         at += run.tokens
     return [
         to_regions(text, slot.image.width, slot.image.height, index)
@@ -154,7 +176,7 @@ auto;padding:0 1rem} article{border:1px solid #ccc;border-radius:6px;margin:1rem
 currentColor;border-radius:3px;padding:0 2px;margin:0 1px}.image{background:#eee;color:#555;border-radius:3px;padding:0
 4px} .misaligned{background:#f33;color:#fff}figure{display:inline-block;margin:.3rem .6rem .3rem
 0;vertical-align:top}figcaption{font-size:.8rem;color:#555}
-img{max-width:100%}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.15rem
+img{max-width:100%}table{border-collapse:collapse;margin:.5rem 0}td,th{border:1px solid #ccc;padding:.15rem
 .6rem;text-align:left}td.n{text-align:right}
 """
 
@@ -175,7 +197,8 @@ def to_html(
         f'<!doctype html><html><head><meta charset="utf-8"><title>{safe}</title><style>{_STYLE}</style></head><body>',
         f"<h1>{safe}</h1>",
         '<p><span class="supervised">Blue</span> is supervised, black is not; <span class="special">framed</span> are ',
-        "special tokens. Boxes are drawn from the tokens, each in the last picture before it.</p>",
+        "special tokens. Boxes are drawn from the tokens, each in the last picture before it ",
+        "or, in a dialogue, in the one that is named.</p>",
         _task_table(examples),
     ]
     if counts:

@@ -26,7 +26,7 @@ class TensorBatch:
 
 
 def to_tensors(batch: Batch, isolate: bool, device: torch.device) -> TensorBatch:
-    """Move a batch to `device`. Without `isolate`, samples of a row see what stands before them (paper, section 3.2)."""
+    """Move a batch to `device`. Without `isolate`, samples of a row see what stands before them (paper, 3.2)."""
     ids = torch.from_numpy(batch.ids).to(device)
     segments = torch.from_numpy(batch.segments).to(device)
     branches = torch.from_numpy(batch.branches).to(device)

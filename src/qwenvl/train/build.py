@@ -1,4 +1,4 @@
-"""A recipe's model: from its sizes with random weights, or from a checkpoint to go on with; and the precision that pays here."""
+"""A recipe's model: from its sizes with random weights, or from a checkpoint; and the precision that pays here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from qwenvl.config import ConfigError, ModelSpec
 from qwenvl.model.configuration import QwenVLConfig
+from qwenvl.model.load import quietly, resolve
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
 
@@ -25,7 +26,10 @@ def build_model(spec: ModelSpec, tokenizer: QwenTokenizer) -> QwenVLForCondition
 
 
 def build_config(spec: ModelSpec, tokenizer: QwenTokenizer) -> QwenVLConfig:
-    """The recipe's sizes and the tokenizer's ids as the model's configuration. Raises ConfigError for sizes that do not fit."""
+    """The recipe's sizes and the tokenizer's ids as the model's configuration.
+
+    Raises ConfigError for sizes that do not fit.
+    """
     vision, adapter, decoder = spec.vision, spec.adapter, spec.decoder
     try:
         return QwenVLConfig(
@@ -63,7 +67,10 @@ def build_config(spec: ModelSpec, tokenizer: QwenTokenizer) -> QwenVLConfig:
 
 
 def resolve_precision(wish: Literal["auto", "float32", "bfloat16"]) -> torch.dtype:
-    """The type for matrix products. "auto" takes bfloat16 on a GPU, and on a CPU where it is measured to be 1.5 times as fast."""
+    """The type for matrix products.
+
+    "auto" takes bfloat16 on a GPU, and on a CPU where it is measured to be 1.5 times as fast.
+    """
     if wish != "auto":
         return torch.float32 if wish == "float32" else torch.bfloat16
     if torch.cuda.is_available():
@@ -82,10 +89,14 @@ def _product_time(dtype: torch.dtype) -> float:
 
 
 def start_from(name: str | Path) -> tuple[QwenVLForConditionalGeneration, QwenTokenizer]:
-    """A checkpoint's weights (a folder, or "nano") and its tokenizer, to be trained further. Raises ConfigError when it can't be read."""
+    """A checkpoint's weights (a folder, or "nano") and its tokenizer, to be trained further.
+
+    Raises ConfigError when it can't be read.
+    """
     try:
         folder = resolve(name)
-        model = QwenVLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        with quietly():
+            model = QwenVLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         return model, QwenTokenizer.load(folder)
     except (OSError, ValueError) as error:
         raise ConfigError(f"init: {name} can't be loaded as a checkpoint: {error}") from None

@@ -1,4 +1,4 @@
-"""Checkpoints of a run in progress: written beside, then renamed, so that a kill at any moment leaves the last good one."""
+"""Checkpoints of a run in progress: written beside, then renamed, so that a kill at any moment leaves the last one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def save(folder: Path, model: nn.Module, optimizer: list[dict[str, Any]] | None,
         temporary.rename(final)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(f"{final}: could not be written ({error}); the checkpoint before it is untouched") from error
+        raise CheckpointError(
+            f"{final}: could not be written ({error}); the checkpoint before it is untouched"
+        ) from error
     for old in complete(folder)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return final
@@ -75,7 +77,9 @@ def load(checkpoint: Path, model: nn.Module) -> list[dict[str, Any]] | None:
         tensors = load_file(checkpoint / "model.safetensors")
         rest = torch.load(checkpoint / "optimizer.pt", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"{checkpoint}: not readable ({error}); remove this folder to use the one before") from None
+        raise CheckpointError(
+            f"{checkpoint}: not readable ({error}); remove this folder to use the one before"
+        ) from None
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     tied = set(model.state_dict()) - set(_unshared(model))
     if unexpected or set(missing) - tied:

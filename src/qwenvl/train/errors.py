@@ -9,7 +9,7 @@ class CheckpointError(RuntimeError):
     """A checkpoint that can't be read or written; the message names the file."""
 
 
-class Interrupted(Exception):  # noqa: N818 (it is an event, not a failure)
+class Interrupted(Exception):
     """The run was asked to stop and has saved itself."""
 
 

@@ -58,12 +58,15 @@ class Meter:
 
 
 class Journal:
-    """`metrics.jsonl` and a progress bar for one stage. A continued run drops lines past the step that it continues from.
+    """`metrics.jsonl` and a progress bar for one stage.
 
-    Without a path nothing is written: rank 0 alone has one.
+    A continued run drops lines past the step that it continues from. Without a path nothing is written: rank 0 alone
+    has one.
     """
 
-    def __init__(self, path: Path | None, stage: str, steps: int, begin: int, elapsed: float, quiet: bool = False) -> None:
+    def __init__(
+        self, path: Path | None, stage: str, steps: int, begin: int, elapsed: float, quiet: bool = False
+    ) -> None:
         self._path, self._stage = path, stage
         self._elapsed, self._started = elapsed, time.perf_counter()
         self._trim(begin)

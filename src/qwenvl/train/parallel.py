@@ -24,7 +24,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from qwenvl.train import errors
-from qwenvl.train.errors import RankError
+from qwenvl.train.errors import Interrupted, RankError
 
 MOST_RANKS = 4
 
@@ -80,13 +80,16 @@ def default_world() -> int:
 def launch(work: Callable[..., None], world: int, *args: Any) -> None:
     """Run `work(ranks, *args)` in `world` fresh processes and wait; Ctrl-C and SIGTERM are handed on as a wish to stop.
 
-    Raises RankError when one of them died, and what `work` raised otherwise (an error of `qwenvl.train.errors`, or RuntimeError).
+    `OMP_NUM_THREADS`, where it is set, says how many threads each takes; otherwise they share the cores. Raises
+    RankError when one of them was killed, Interrupted when that was the wish to stop, and what `work` raised otherwise
+    (an error of `qwenvl.train.errors`, or RuntimeError).
     """
     with tempfile.TemporaryDirectory(prefix="qwenvl-") as folder:
         context = mp.get_context("spawn")
         failures = context.SimpleQueue()
-        threads = max(1, len(os.sched_getaffinity(0)) // world)
         before = os.environ.get("OMP_NUM_THREADS")
+        wish = int(before) if before and before.isdecimal() else len(os.sched_getaffinity(0)) // world
+        threads = max(1, wish)
         os.environ["OMP_NUM_THREADS"] = str(threads)
         processes = [
             context.Process(target=_enter, args=(rank, world, folder, threads, os.getpid(), failures, work, args))
@@ -100,11 +103,16 @@ def launch(work: Callable[..., None], world: int, *args: Any) -> None:
                 del os.environ["OMP_NUM_THREADS"]
             else:
                 os.environ["OMP_NUM_THREADS"] = before
-        _wait(processes)
-        if not failures.empty():
+        codes, asked = _wait(processes)
+        if asked and -signal.SIGTERM in codes:
+            raise Interrupted("stopped outside of training; run the same command again to continue")
+        # a rank that was killed leaves the others with a broken connection: what they say is not the cause. An abort
+        # (of NCCL's watchdog) comes after another's failure.
+        killed = [code for code in codes if code < 0 and code != -signal.SIGABRT]
+        if not killed and not failures.empty():
             kind, message = failures.get()
             raise getattr(errors, kind, RuntimeError)(message)
-        lost = [process.exitcode for process in processes if process.exitcode]
+        lost = killed or [code for code in codes if code]
         if lost:
             raise RankError(
                 f"a training process ended with code {lost[0]} (killed, or out of memory). Nothing saved is lost: "
@@ -112,10 +120,16 @@ def launch(work: Callable[..., None], world: int, *args: Any) -> None:
             )
 
 
-def _wait(processes: Sequence[Any]) -> None:
-    """Wait for all; once one has failed the others can't go on, so they are ended."""
+def _wait(processes: Sequence[Any]) -> tuple[list[int], bool]:
+    """Wait for all; once one has failed the others can't go on, so they are ended.
+
+    Gives the exit codes of those that ended by themselves, and whether this process was asked to stop.
+    """
+    asked = False
 
     def forward(signum: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
         for process in processes:
             if process.is_alive() and process.pid:
                 os.kill(process.pid, signal.SIGTERM)
@@ -128,8 +142,12 @@ def _wait(processes: Sequence[Any]) -> None:
             if any(process.exitcode for process in processes):
                 for process in processes:
                     process.join(5)
-                    if process.is_alive():
-                        process.kill()
+                codes = [process.exitcode for process in processes if process.exitcode is not None]
+                for process in processes:
+                    process.kill()
+                    process.join()
+                return codes, asked
+        return [process.exitcode for process in processes], asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -141,11 +159,11 @@ def _enter(
     # a Ctrl-C in the terminal reaches every process; the parent hands on one SIGTERM, which is the one that counts
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
-    if world > 1:
-        store = dist.FileStore(str(Path(folder) / "store"), world)
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timedelta(minutes=10))
     try:
+        if world > 1:
+            store = dist.FileStore(str(Path(folder) / "store"), world)  # type: ignore[attr-defined]
+            backend = "nccl" if torch.cuda.is_available() else "gloo"
+            dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timedelta(minutes=10))
         work(Ranks(rank, world), *args)
     except Exception as error:
         # the others fail after the first one, because it no longer answers: theirs is not the cause

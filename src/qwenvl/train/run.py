@@ -130,9 +130,16 @@ def save_model(model: QwenVLForConditionalGeneration, tokenizer: QwenTokenizer, 
 def settings_of(stage: Stage, index: int, seed: int, queries: int, ranks: Ranks | None = None) -> Settings:
     """What the loader must know of stage number `index`; `queries` slots a picture."""
     ranks = ranks or Ranks()
-    tasks = {task: Share(share.share, share.questions) for task, share in stage.tasks.items()}
+    tasks = {task: Share(share.share, share.questions, share.pictures) for task, share in stage.tasks.items()}
     return Settings(
-        tasks, stage.image_size, queries, stage.sequence, stage.rows, seed * 1000 + index, rank=ranks.rank, world=ranks.world
+        tasks=tasks,
+        image_size=stage.image_size,
+        slots_per_image=queries,
+        sequence=stage.sequence,
+        rows=stage.rows,
+        seed=seed * 1000 + index,
+        rank=ranks.rank,
+        world=ranks.world,
     )
 
 
