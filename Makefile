@@ -44,7 +44,7 @@ test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff check src tests benchmarks scripts
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy

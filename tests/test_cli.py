@@ -101,6 +101,18 @@ def test_chat_errors(
     assert said in fails(capsys, "chat", *(names.get(argument, argument) for argument in arguments))
 
 
+def test_chat_needs_nothing_of_the_extras(tiny_folder: Path, picture: Path) -> None:
+    extras = ("pyarrow", "sklearn", "scipy", "skimage", "matplotlib", "fontTools", "dashscope", "tiktoken")
+    program = (
+        f"import sys\nfor name in {extras}: sys.modules[name] = None\n"
+        "from qwenvl.cli import main\nsys.exit(main(sys.argv[1:]))"
+    )
+    chat = ("chat", "--model", tiny_folder, "--image", picture, "--max-new-tokens", "2", "Where is the red star?")
+    for arguments in (("--help",), chat):
+        done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
 def test_debug_shows_the_trace(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "chat", "--debug", "--image", "missing.png", "hi")
     assert code == 2
@@ -116,6 +128,10 @@ def test_train_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     assert "unrecognized" in fails(capsys, "quickstart", "seed=1")
     assert "expected key=value" in fails(capsys, "train", "nano", "nonsense")
     assert "my.jsonl" in fails(capsys, "train", "nano", "--data", tmp_path / "my.jsonl", "--out", tmp_path / "run")
+    assert "--data" in fails(capsys, "train", "nano", "--image-root", tmp_path)
+    (tmp_path / "my.jsonl").write_text('{"text": "x"}\n')
+    absent = ("--data", tmp_path / "my.jsonl", "--image-root", tmp_path / "absent")
+    assert "no such folder" in fails(capsys, "train", "nano", *absent)
     broken = tmp_path / "broken.yaml"
     broken.write_text("name: [")
     assert "YAML" in fails(capsys, "train", broken)
@@ -156,6 +172,20 @@ def test_inspect_shows_what_training_sees(
     assert "padding %" in out
     code, out, _ = run(capsys, "inspect", data, "--task", "referring")
     assert "a red square" not in out
+
+
+def test_inspect_takes_pictures_from_another_folder(
+    capsys: pytest.CaptureFixture[str], tiny_folder: Path, picture: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "rows").mkdir()
+    data = tmp_path / "rows" / "my.jsonl"
+    data.write_text(json.dumps({"image": picture.name, "caption": "a red square"}) + "\n")
+    for more in ((), ("--packed", "--sequence", 128)):
+        arguments = ("inspect", data, "--model", tiny_folder, *more)
+        assert "no such file" in fails(capsys, *arguments)
+        code, out, _ = run(capsys, *arguments, "--image-root", picture.parent)
+        assert code == 0 and "a red square" in out
+    assert "no such folder" in fails(capsys, "inspect", data, "--image-root", tmp_path / "absent")
 
 
 def test_inspect_errors(capsys: pytest.CaptureFixture[str], picture: Path, tmp_path: Path) -> None:

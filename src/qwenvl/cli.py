@@ -7,7 +7,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from qwenvl import __version__
 
@@ -177,8 +176,9 @@ def train(options: argparse.Namespace) -> None:
     from qwenvl.train.run import train as run
 
     out = options.out or Path("runs") / recipe.name
-    extra: dict[str, Any] = {"image_root": options.image_root} if options.image_root else {}
-    model = run(recipe, out, options.data, strict=options.strict, fresh=options.fresh, **extra)
+    model = run(
+        recipe, out, options.data, strict=options.strict, fresh=options.fresh, image_root=options.image_root
+    )
     print(f"\nThe model is in {model}. Talk to it:\n  qwenvl chat --model {model} --image PICTURE")
 
 

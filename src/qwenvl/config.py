@@ -1,4 +1,4 @@
-"""Typed configuration: a YAML recipe plus dotted overrides becomes frozen dataclasses; an unknown key names the nearest one."""
+"""Typed configuration: a YAML recipe and dotted overrides become frozen dataclasses; a wrong key names the nearest."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class DecoderSpec:
 class ModelSpec:
     """The whole model; `image_size` is the side of the square picture, in pixels, at which it ends its training.
 
-    `initializer_range` is the standard deviation of random weights: 0.02 as published; about 1/√width for narrow models.
+    `initializer_range` is the standard deviation of random weights: 0.02 as published; narrow models about 1/√width.
     """
 
     image_size: int = 448
@@ -72,7 +72,7 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class TokenizerSpec:
-    """`vocab_size` trains a small byte-level BPE on the corpus; `path` reads `qwen.tiktoken` or a saved folder instead."""
+    """`vocab_size` trains a small byte-level BPE on the corpus; `path` reads `qwen.tiktoken` or a saved folder."""
 
     vocab_size: int | None = None
     path: str | None = None
@@ -103,9 +103,10 @@ class TaskShare:
 class Stage:
     """One row of the table of stages (paper, appendix table 8; DESIGN §7).
 
-    `objective` "next_token" is the paper's; "words" trains ViT and adapter on the words of captions (`qwenvl.train.objectives`).
-    `sequence` tokens a row, `rows` rows a micro-batch, `accumulation` micro-batches a step. `optimizer` "muon" takes the
-    hidden matrices to Muon (at `matrix_lr`) and the rest to AdamW (at `lr`). `isolate` keeps packed samples from seeing each other.
+    `objective` "next_token" is the paper's; "words" trains ViT and adapter on the words of captions
+    (`qwenvl.train.objectives`). `sequence` tokens a row, `rows` rows a micro-batch, `accumulation` micro-batches a
+    step. `optimizer` "muon" takes the hidden matrices to Muon (at `matrix_lr`) and the rest to AdamW (at `lr`).
+    `isolate` keeps packed samples from seeing each other.
     """
 
     name: str
@@ -141,8 +142,9 @@ class EvaluationSpec:
 class Recipe:
     """Everything that decides a run, but the user's own data and the folder it is written to.
 
-    `init` is a checkpoint to go on from (a folder, or "nano" for the one that ships); its sizes and its tokenizer are taken then,
-    and `model` and `tokenizer` must be left out. `ranks` processes train together; left out, as many as there are cores, at most 4.
+    `init` is a checkpoint to go on from (a folder, or "nano" for the one that ships); its sizes and its tokenizer are
+    taken then, and `model` and `tokenizer` must be left out. `ranks` processes train together; left out, as many as
+    there are cores, at most 4.
     """
 
     name: str
@@ -160,7 +162,7 @@ class Recipe:
 
     @property
     def model_spec(self) -> ModelSpec:
-        """The sizes of a model that starts from nothing. Raises ConfigError where the recipe goes on from a checkpoint."""
+        """The sizes of a model that starts from nothing. Raises ConfigError where the recipe has `init`."""
         if self.model is None:
             raise ConfigError(f"recipe {self.name!r} takes its model's sizes from 'init'")
         return self.model
@@ -177,7 +179,8 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not readable as YAML: {error}") from None
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys such as 'name' and 'stages', found {type(data).__name__}")
+        found = type(data).__name__
+        raise ConfigError(f"{path}: expected a mapping of keys such as 'name' and 'stages', found {found}")
     for override in overrides:
         _override(data, override)
     return _checked(from_dict(Recipe, data, path.name), path.name)
@@ -185,7 +188,9 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
 
 def _checked(recipe: Recipe, where: str) -> Recipe:
     if (recipe.init is None) == (recipe.model is None and recipe.tokenizer is None):
-        raise ConfigError(f"{where}: give either 'model' and 'tokenizer' (to start from nothing) or 'init' (a checkpoint)")
+        raise ConfigError(
+            f"{where}: give either 'model' and 'tokenizer' (to start from nothing) or 'init' (a checkpoint)"
+        )
     if recipe.init is None and (recipe.model is None or recipe.tokenizer is None):
         raise ConfigError(f"{where}: the key {'model' if recipe.model is None else 'tokenizer'!r} is missing")
     if not recipe.stages:
@@ -221,7 +226,8 @@ def _find(name: str) -> Path:
         return path
     packaged = Path(str(resources.files("qwenvl") / "recipes" / f"{name}.yaml"))
     if not packaged.is_file():
-        raise ConfigError(f"there is no recipe {name!r}{_nearest(name, recipes())}; packaged are: {', '.join(recipes())}")
+        names = recipes()
+        raise ConfigError(f"there is no recipe {name!r}{_nearest(name, names)}; packaged are: {', '.join(names)}")
     return packaged
 
 
@@ -237,10 +243,7 @@ def _override(data: dict[str, Any], text: str) -> None:
     keys = dotted.split(".")
     target: Any = data
     for key in keys[:-1]:
-        if isinstance(target, list):
-            target = _entry(target, key, text)
-        else:
-            target = target.setdefault(key, {})
+        target = _entry(target, key, text) if isinstance(target, list) else target.setdefault(key, {})
         if not isinstance(target, dict | list):
             raise ConfigError(f"override {text!r}: {key!r} holds {target!r}, which has no keys below it")
     if isinstance(target, list):
@@ -290,7 +293,8 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     hints = typing.get_type_hints(kind)
     for key in value:
         if key not in hints:
-            raise ConfigError(f"{where}: unknown key {key!r}{_nearest(str(key), list(hints))}; known: {', '.join(hints)}")
+            near = _nearest(str(key), list(hints))
+            raise ConfigError(f"{where}: unknown key {key!r}{near}; known: {', '.join(hints)}")
     required = [f.name for f in dataclasses.fields(kind)
                 if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]  # fmt: skip
     for key in required:

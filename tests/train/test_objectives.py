@@ -15,12 +15,12 @@ from qwenvl.train.batch import to_tensors
 from qwenvl.train.build import build_model
 from qwenvl.train.objectives import picture_words, words
 
+from .helpers import tiny
 
-def test_targets_are_the_words_of_the_captions(
-    records: list[Record], tokenizer: QwenTokenizer, tiny_model_spec: object
-) -> None:
+
+def test_targets_are_the_words_of_the_captions(records: list[Record], tokenizer: QwenTokenizer) -> None:
     torch.manual_seed(0)
-    model = build_model(tiny_model_spec, tokenizer)  # type: ignore[arg-type]
+    model = build_model(tiny().model_spec, tokenizer)
     settings = Settings({"caption": Share(1.0, 2)}, 32, 4, 160, 2, 0)
     batch = next(iter(Batches([(MemoryShards(records), 1.0)], tokenizer, settings)))
     tensors = to_tensors(batch, True, torch.device("cpu"))

@@ -59,7 +59,7 @@ def test_a_killed_worker_ends_the_run_with_a_hint(world: int) -> None:
     begin = time.monotonic()
     with pytest.raises(RankError, match="run the same command again"):
         launch(die, world)
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 120
 
 
 def test_a_wish_to_stop_before_training_begins() -> None:

@@ -77,12 +77,11 @@ def store_sources(
     meta: dict[str, Any] = {"files": names, "image_root": str(image_root.resolve()) if image_root else None}
     if (folder / MANIFEST).is_file():
         return _same(folder, meta)
-    bar = tqdm(desc="reading data", unit="record", disable=quiet)
-    bad = BadRows(show=bar.write)
-    records = chain.from_iterable(open_source(file, strict, bad, image_root) for file in files)
     shutil.rmtree(folder, ignore_errors=True)
-    write_shards(_counted(records, bar), folder, ROWS_PER_SHARD, meta)
-    bar.close()
+    with tqdm(desc="reading data", unit="record", disable=quiet) as bar:
+        bad = BadRows(show=bar.write)
+        records = chain.from_iterable(open_source(file, strict, bad, image_root) for file in files)
+        write_shards(_counted(records, bar), folder, ROWS_PER_SHARD, meta)
     if bad.count or not quiet:
         print(bad.summary())
     return ShardReader(folder)

@@ -1,7 +1,7 @@
 """Records in a shuffled, resumable order → Samples of the stage's tasks → packed batches.
 
-Everything follows from (seed, position): the state is a handful of counters, and a run continued from a saved state sees the batches
-that an uninterrupted one would have seen.
+Everything follows from (seed, position): the state is a handful of counters, and a run continued from a saved state
+sees the batches that an uninterrupted one would have seen.
 """
 
 from __future__ import annotations
@@ -87,8 +87,9 @@ class Settings:
 class Batch:
     """A micro-batch as arrays. B rows of L tokens, N distinct pictures of S × S pixels, K runs of slots.
 
-    `segments` and `branches` are `qwenvl.data.pack.Row`'s, 0 where padded. `supervised` counts the supervised tokens of all ranks'
-    rows, `runs` their pictures as they stand in the text: the loss is divided by these. `state` continues right after this batch.
+    `segments` and `branches` are `qwenvl.data.pack.Row`'s, 0 where padded. `supervised` counts the supervised tokens of
+    all ranks' rows, `runs` their pictures as they stand in the text: the loss is divided by these. `state` continues
+    right after this batch.
     """
 
     ids: NDArray[np.int64]
@@ -132,7 +133,7 @@ class Order:
         rng = random.Random(f"{self._seed}/epoch{epoch}")
         shards = list(range(len(self._sizes)))
         rng.shuffle(shards)
-        order = []
+        order: list[tuple[int, int]] = []
         for shard in shards:
             rows = list(range(self._sizes[shard]))
             rng.shuffle(rows)
@@ -207,7 +208,8 @@ class Batches:
         record = self._orders[source].record(position)
         rng = random.Random(f"{self._settings.seed}/make{number}")
         made: dict[Task, list[Example]] = {}
-        for task, share in self._settings.tasks.items():
+        # sorted: every draw from `rng` moves the next, and a recipe may name its tasks in any order
+        for task, share in sorted(self._settings.tasks.items()):
             if rng.random() >= share.share:
                 continue
             samples: list[Sample] = TASKS[task](record, rng)

@@ -94,7 +94,8 @@ def train_stage(
     model.train()
 
     def save(done: int, loader: dict[str, Any]) -> None:
-        extra = {"elapsed": journal.elapsed, "precision": str(precision).removeprefix("torch."), "world": place.ranks.world}
+        name = str(precision).removeprefix("torch.")
+        extra = {"elapsed": journal.elapsed, "precision": name, "world": place.ranks.world}
         progress = Progress(place.stage_index, done, loader, extra)
         if place.ranks.first:
             checkpoint.save(place.folder / "checkpoints", model, optimizers.state_dict(), progress)
@@ -150,7 +151,7 @@ def _bad(loss: float, norm: float, micro: list[Batch], place: Place) -> str:
     path = place.folder / f"bad_batch-{place.ranks.rank}.npz"
     np.savez_compressed(path, ids=batch.ids, labels=batch.labels, pixels=batch.pixels, image_index=batch.image_index)
     return (
-        f"the loss is {loss} and the gradient norm {norm}: training stopped before the weights were touched. The batch is in "
-        f"{path}. A lower learning rate, a longer warm-up or float32 are what usually helps; the last checkpoint is whole, "
-        "and the same command continues from it"
+        f"the loss is {loss} and the gradient norm {norm}: training stopped before the weights were touched. The "
+        f"batch is in {path}. A lower learning rate, a longer warm-up or float32 are what usually helps; the last "
+        "checkpoint is whole, and the same command continues from it"
     )

@@ -1,9 +1,10 @@
 """What a stage minimises: the next token of the paper, or the words of a picture.
 
-The paper starts from a ViT that OpenCLIP trained on image–text pairs and from Qwen-7B. A model from nothing has neither, and a
-decoder that meets random picture embeddings first learns to look away from them. So stage 0 of the nano recipes has, beside
-text for the decoder, image–text pre-training for ViT and adapter: each slot says which words the caption holds.
-Classifying a caption's words trains a ViT about as well as contrast does (Huang et al. 2024, "SuperClass").
+The paper starts from a ViT that OpenCLIP trained on image–text pairs and from Qwen-7B. A model from nothing has
+neither, and a decoder that meets random picture embeddings first learns to look away from them. So stage 0 of the nano
+recipes has, beside text for the decoder, image–text pre-training for ViT and adapter: each slot says which words the
+caption holds. Classifying a caption's words trains a ViT about as well as contrast does (Huang et al. 2024,
+"SuperClass").
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WORD_BIAS = -4.0
 
 @dataclass(frozen=True)
 class Loss:
-    """`value` is this batch's part of the step's mean; `tasks` has the summed loss of each task and the number of its terms."""
+    """`value` is this batch's part of the step's mean; `tasks` has each task's summed loss and number of terms."""
 
     value: Tensor
     tasks: dict[Task, tuple[float, int]]
@@ -45,10 +46,11 @@ def next_token(model: QwenVLForConditionalGeneration, batch: Batch, tensors: Ten
 
 
 def words(model: QwenVLForConditionalGeneration, batch: Batch, tensors: TensorBatch, items: int) -> Loss:
-    """The words (token ids) of each picture's supervised text, found by any of its slots; summed and divided by `items` pictures.
+    """The words (token ids) of each picture's supervised text, found by any of its slots.
 
-    A slot's logit for a word is the product with the word's row of the language head; a picture has the word unless every slot
-    denies it (noisy or). So slots come to hold words where they are seen, in the space that the decoder reads.
+    Summed and divided by `items` pictures. A slot's logit for a word is the product with the word's row of the language
+    head; a picture has the word unless every slot denies it (noisy or). So slots come to hold words where they are
+    seen, in the space that the decoder reads.
     """
     if tensors.pixel_values is None:
         return Loss(next(model.parameters()).sum() * 0, {})

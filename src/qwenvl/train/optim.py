@@ -1,4 +1,4 @@
-"""Optimizers and schedules: parameter groups with layer-wise decay, AdamW, Muon for hidden matrices, cosine with warm-up."""
+"""Optimizers and schedules: groups with layer-wise decay, AdamW, Muon for hidden matrices, cosine with warm-up."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from qwenvl.config import Stage
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is orthogonalised by Newton–Schulz steps (Jordan et al. 2024, "Muon").
 
-    Differs from torch's own in one thing: matrices of one shape are stacked and orthogonalised by batched products, which on
-    small models on a CPU is what makes it affordable. The update is scaled by sqrt(max(1, rows / columns)). A group's `joined` says
-    how many matrices stand one above the other in each weight (queries, keys and values: 3); each is made orthogonal by itself.
+    Differs from torch's own in one thing: matrices of one shape are stacked and orthogonalised by batched products,
+    which on small models on a CPU is what makes it affordable. The update is scaled by sqrt(max(1, rows / columns)).
+    A group's `joined` says how many matrices stand one above the other in each weight (queries, keys and values: 3);
+    each is made orthogonal by itself.
     """
 
     def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
@@ -38,11 +39,13 @@ class Muon(torch.optim.Optimizer):
     def _update(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
         gradients = []
         for parameter in parameters:
+            gradient = parameter.grad
+            assert gradient is not None, "step takes those that have one"
             state = self.state[parameter]
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(parameter)
-            state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-            gradients.append(parameter.grad.lerp(state["momentum"], group["momentum"]))
+            state["momentum"].lerp_(gradient, 1 - group["momentum"])
+            gradients.append(gradient.lerp(state["momentum"], group["momentum"]))
         rows, columns = parameters[0].shape[0] // group["joined"], parameters[0].shape[1]
         updates = orthogonalise(torch.stack(gradients).view(-1, rows, columns)).reshape(len(parameters), -1, columns)
         scale = max(1.0, rows / columns) ** 0.5
@@ -52,7 +55,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """(n, rows, columns) → the nearest semi-orthogonal matrices, roughly: singular values come to lie in about 0.7 … 1.2.
+    """(n, rows, columns) → the nearest semi-orthogonal matrices, roughly: singular values of about 0.7 … 1.2.
 
     Quintic Newton–Schulz with the coefficients 3.4445, −4.7750, 2.0315 of the Muon publication.
     """
@@ -133,7 +136,7 @@ def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """True for the weights between hidden states: not embeddings, the head, positions, queries or the patch convolution."""
+    """True for weights between hidden states: not embeddings, the head, positions, queries or the patch convolution."""
     outer = ("embed", "lm_head", "query", "position", "patch")
     return parameter.ndim == 2 and not any(word in name for word in outer)
 
@@ -143,7 +146,10 @@ def _joined(name: str) -> int:
 
 
 def layer_scale(name: str, model: nn.Module, decay: float) -> float:
-    """The ViT's layer-wise rate factor: decay^(layers − i) for block i counted from 1, the embedding as block 0 (paper, table 8)."""
+    """The ViT's layer-wise rate factor (paper, table 8).
+
+    decay^(layers − i) for block i counted from 1, the embedding as block 0.
+    """
     if decay == 1.0 or "vision_tower" not in name:
         return 1.0
     layers: int = model.config.vision_config.layers  # type: ignore[union-attr, assignment]

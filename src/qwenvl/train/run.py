@@ -1,4 +1,4 @@
-"""A whole run: recipe and data → tokenizer, corpus, stages one after the other, and a folder that `from_pretrained` reads."""
+"""A whole run: recipe and data → tokenizer, corpus, stages one after the other, a folder for `from_pretrained`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from qwenvl.config import ConfigError, Recipe, Stage, from_dict, to_dict
 from qwenvl.data.corpus import make_scenes, store_sources
 from qwenvl.data.loader import Batches, Settings, Share
 from qwenvl.data.shards import ShardReader
+from qwenvl.model.load import quietly
 from qwenvl.model.processor import QwenVLProcessor
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.sample import Task
@@ -39,12 +40,14 @@ def train(
     strict: bool = False,
     fresh: bool = False,
     quiet: bool = False,
+    image_root: Path | None = None,
 ) -> Path:
     """Train `recipe` into the folder `out`, or continue there; gives the folder of the finished model.
 
-    `data` are the user's own files (docs/data.md); without any the recipe's scenes are made. A second call continues where
-    the first stopped, to the same losses. Raises ConfigError when `out` holds another recipe's run, DataError for
-    data that can't be used, and the errors of `qwenvl.train.errors`.
+    `data` are the user's own files (docs/data.md), their pictures in `image_root` or beside them; without any the
+    recipe's scenes are made. A second call continues where the first stopped, to the same losses. Raises ConfigError
+    when `out` holds another recipe's run, DataError for data that can't be used, and the errors of
+    `qwenvl.train.errors`.
     """
     if fresh:
         shutil.rmtree(out, ignore_errors=True)
@@ -52,7 +55,7 @@ def train(
     _same_recipe(recipe, out)
     if finished(out):
         return out / "model"
-    prepare(recipe, out, data, strict, quiet)
+    prepare(recipe, out, data, strict, quiet, image_root)
     checkpoints = checkpoint.complete(out / "checkpoints")
     # another number of ranks would round otherwise: a run keeps the one that it began with
     world = checkpoint.read_progress(checkpoints[-1]).extra["world"] if checkpoints else recipe.ranks or default_world()
@@ -66,13 +69,18 @@ def finished(out: Path) -> bool:
 
 
 def prepare(
-    recipe: Recipe, out: Path, data: Sequence[str | Path] = (), strict: bool = False, quiet: bool = False
+    recipe: Recipe,
+    out: Path,
+    data: Sequence[str | Path] = (),
+    strict: bool = False,
+    quiet: bool = False,
+    image_root: Path | None = None,
 ) -> None:
     """Make the run's corpus and tokenizer; what is already in `out` is not made again."""
     if not data and recipe.corpus is None:
         raise ConfigError(f"recipe {recipe.name!r} has no corpus of its own: name your data with --data FILE")
     if data:
-        store_sources(data, out / "corpus", strict=strict, quiet=quiet)
+        store_sources(data, out / "corpus", strict=strict, quiet=quiet, image_root=image_root)
     elif recipe.corpus is not None:
         corpus = recipe.corpus
         make_scenes(out / "corpus", corpus.scenes, corpus.size, corpus.seed, "train", quiet=quiet)
@@ -120,9 +128,10 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
 
 
 def save_model(model: QwenVLForConditionalGeneration, tokenizer: QwenTokenizer, recipe: Recipe, folder: Path) -> None:
-    """Write weights, configuration, tokenizer and processor as one folder that `from_pretrained` reads; the recipe comes last."""
+    """Write weights, configuration, tokenizer and processor as a folder for `from_pretrained`; the recipe last."""
     model.eval()
-    model.save_pretrained(folder)
+    with quietly():
+        model.save_pretrained(folder)
     QwenVLProcessor(tokenizer, model.config).save_pretrained(folder)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(to_dict(recipe), sort_keys=False), encoding="utf-8")
 
