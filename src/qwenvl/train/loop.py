@@ -33,13 +33,13 @@ from qwenvl.train.parallel import Ranks
 class Stop:
     """Set by SIGTERM (a terminal's Ctrl-C comes as one), or when the process that started this one is gone."""
 
-    def __init__(self) -> None:
-        self._asked, self._parent = False, os.getppid()
+    def __init__(self, parent: int | None = None) -> None:
+        self._asked, self._parent = False, parent
 
     @property
     def asked(self) -> bool:
         """Whether the run shall save and end."""
-        return self._asked or os.getppid() != self._parent
+        return self._asked or (self._parent is not None and os.getppid() != self._parent)
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         """The signal handler."""
@@ -47,9 +47,9 @@ class Stop:
 
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
-    """Catch SIGTERM while stages train."""
-    stop = Stop()
+def stopping(parent: int | None = None) -> Iterator[Stop]:
+    """Catch SIGTERM while stages train; `parent` is the process whose end is a wish to stop too."""
+    stop = Stop(parent)
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield stop

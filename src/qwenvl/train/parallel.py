@@ -31,10 +31,11 @@ MOST_RANKS = 4
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's place among `world` of them; rank 0 writes and speaks."""
+    """This process's place among `world` of them, which `parent` (a process id) started; rank 0 writes and speaks."""
 
     rank: int = 0
     world: int = 1
+    parent: int | None = None
 
     @property
     def first(self) -> bool:
@@ -164,7 +165,7 @@ def _enter(
             store = dist.FileStore(str(Path(folder) / "store"), world)  # type: ignore[attr-defined]
             backend = "nccl" if torch.cuda.is_available() else "gloo"
             dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timedelta(minutes=10))
-        work(Ranks(rank, world), *args)
+        work(Ranks(rank, world, parent), *args)
     except Exception as error:
         # the others fail after the first one, because it no longer answers: theirs is not the cause
         if failures.empty():

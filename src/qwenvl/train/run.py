@@ -15,7 +15,7 @@ from qwenvl.config import ConfigError, Recipe, Stage, from_dict, to_dict
 from qwenvl.data.corpus import make_scenes, store_sources
 from qwenvl.data.loader import Batches, Settings, Share
 from qwenvl.data.shards import ShardReader
-from qwenvl.model.load import quietly
+from qwenvl.model.load import quietly, resolve
 from qwenvl.model.processor import QwenVLProcessor
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.sample import Task
@@ -79,6 +79,8 @@ def prepare(
     """Make the run's corpus and tokenizer; what is already in `out` is not made again."""
     if not data and recipe.corpus is None:
         raise ConfigError(f"recipe {recipe.name!r} has no corpus of its own: name your data with --data FILE")
+    if recipe.init is not None:
+        resolve(recipe.init)
     if data:
         store_sources(data, out / "corpus", strict=strict, quiet=quiet, image_root=image_root)
     elif recipe.corpus is not None:
@@ -105,7 +107,7 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
     if torch.cuda.is_available():
         model.cuda()
     progress, optimizer = _resume(model, recipe, out, ranks)
-    with stopping() as stop:
+    with stopping(ranks.parent) as stop:
         while progress.stage < len(recipe.stages):
             stage = recipe.stages[progress.stage]
             freeze(model, stage.trains)
