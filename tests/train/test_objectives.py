@@ -33,6 +33,6 @@ def test_targets_are_the_words_of_the_captions(records: list[Record], tokenizer:
         found = set(row.nonzero()[:, 0].tolist())
         assert any(found in (one, other, one | other) for one, other in known)
     loss = words(model, batch, tensors, batch.runs)
-    assert torch.isfinite(loss.value) and loss.tasks["caption"][1] == len(batch.pixels)
+    assert torch.isfinite(loss.value) and loss.tasks["words"][1] == len(batch.pixels)
     loss.value.backward()
     assert model.model.adapter.query.grad is not None

@@ -25,7 +25,7 @@ from qwenvl.train.batch import to_tensors
 from qwenvl.train.checkpoint import Progress
 from qwenvl.train.errors import Interrupted, TrainingError
 from qwenvl.train.metrics import Journal, Meter
-from qwenvl.train.objectives import OBJECTIVES, items_of
+from qwenvl.train.objectives import OBJECTIVES, items_of, logged
 from qwenvl.train.optim import Optimizers, rate, trainable
 from qwenvl.train.parallel import Ranks
 
@@ -90,7 +90,7 @@ def train_stage(
     quiet = place.quiet or not place.ranks.first
     path = place.folder / "metrics.jsonl" if place.ranks.first else None
     journal = Journal(path, stage.name, stage.steps, place.step, place.elapsed, quiet)
-    meter = Meter(list(stage.tasks), place.ranks)
+    meter = Meter(logged(stage), place.ranks)
     model.train()
 
     def save(done: int, loader: dict[str, Any]) -> None:

@@ -12,14 +12,13 @@ import torch
 from tqdm import tqdm
 
 from qwenvl.data.loader import Batch
-from qwenvl.sample import Task
 from qwenvl.train.parallel import Ranks
 
 
 class Meter:
     """Sums losses per task, samples, pictures and tokens between two logged lines, over all ranks."""
 
-    def __init__(self, tasks: Sequence[Task], ranks: Ranks) -> None:
+    def __init__(self, tasks: Sequence[str], ranks: Ranks) -> None:
         self._tasks, self._ranks = list(tasks), ranks
         self._start()
 
@@ -29,7 +28,7 @@ class Meter:
         self._waited = 0.0
         self._begin = time.perf_counter()
 
-    def add(self, batch: Batch, tasks: Mapping[Task, tuple[float, int]]) -> None:
+    def add(self, batch: Batch, tasks: Mapping[str, tuple[float, int]]) -> None:
         """Take one micro-batch; `tasks` has the summed loss of each task and the number of its terms."""
         for task, (loss, count) in tasks.items():
             self._losses[:, self._tasks.index(task)] += torch.tensor([loss, count])

@@ -19,8 +19,10 @@ from torch.nn import functional
 from qwenvl.config import Stage
 from qwenvl.data.loader import Batch
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
-from qwenvl.sample import Task
 from qwenvl.train.batch import TensorBatch
+
+WORDS = "words"
+"""The name under which the word objective's loss is logged: it is no token's loss."""
 
 WORD_BIAS = -4.0
 """What every word starts at, as a logit: absent from most pictures."""
@@ -31,14 +33,14 @@ class Loss:
     """`value` is this batch's part of the step's mean; `tasks` has each task's summed loss and number of terms."""
 
     value: Tensor
-    tasks: dict[Task, tuple[float, int]]
+    tasks: dict[str, tuple[float, int]]
 
 
 def next_token(model: QwenVLForConditionalGeneration, batch: Batch, tensors: TensorBatch, items: int) -> Loss:
     """Cross-entropy of the supervised tokens, summed and divided by `items`, the step's number of them."""
     output = forward(model, tensors, items)
     counts = (batch.labels[:, 1:] != -100).sum(1).tolist()
-    tasks: dict[Task, tuple[float, int]] = {}
+    tasks: dict[str, tuple[float, int]] = {}
     for task, losses in zip(batch.tasks, output.token_losses.detach().float().split(counts), strict=True):
         total, count = tasks.get(task, (0.0, 0))
         tasks[task] = (total + float(losses.sum()), count + len(losses))
@@ -60,7 +62,7 @@ def words(model: QwenVLForConditionalGeneration, batch: Batch, tensors: TensorBa
     absent = functional.logsigmoid(-logits).sum(1)
     present = torch.log(-torch.expm1(absent.clamp(max=-1e-6)))
     total = -(target * present + (1 - target) * absent).sum()
-    return Loss(total / items, {batch.tasks[0]: (float(total.detach()), len(target))})
+    return Loss(total / items, {WORDS: (float(total.detach()), len(target))})
 
 
 def picture_words(model: QwenVLForConditionalGeneration, batch: Batch, tensors: TensorBatch) -> Tensor:
@@ -86,6 +88,11 @@ def forward(model: Any, tensors: TensorBatch, items: int) -> Any:
         return_token_losses=True,
         use_cache=False,
     )
+
+
+def logged(stage: Stage) -> list[str]:
+    """The names under which a stage's losses are logged."""
+    return [WORDS] if stage.objective == "words" else list(stage.tasks)
 
 
 def items_of(stage: Stage, batches: list[Batch]) -> int:
