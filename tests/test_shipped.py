@@ -42,4 +42,4 @@ def test_it_answers_in_chat_with_boxes(nano: Loaded) -> None:
     chat = Chat(nano.model, nano.tokenizer)
     reply = chat.ask("Draw a box around every object.", images=[record.images[0].pil()])
     assert reply.regions
-    assert reply.draw().size == (192, 192)
+    assert min(reply.draw().size) >= 192
