@@ -143,8 +143,8 @@ class Recipe:
     """Everything that decides a run, but the user's own data and the folder it is written to.
 
     `init` is a checkpoint to go on from (a folder, or "nano" for the one that ships); its sizes and its tokenizer are
-    taken then, and `model` and `tokenizer` must be left out. `ranks` processes train together; left out, as many as
-    there are cores, at most 4.
+    taken then, and `model` and `tokenizer` must be left out. `ranks` processes train together and share
+    the cores.
     """
 
     name: str
@@ -155,7 +155,7 @@ class Recipe:
     init: str | None = None
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    ranks: int | None = None
+    ranks: int = 1
     log_every: int = 10
     save_every: int = 200
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)

@@ -1,8 +1,8 @@
-"""Ranks: one process each, one thread each on a CPU; gradients, losses and the wish to stop are summed between them.
+"""Ranks: processes that train together; gradients, losses and the wish to stop are summed between them.
 
-On two cores two processes of one thread each train a small model faster than one process of two threads
-(`benchmarks/ranks.py`). Every rank walks through the same stream of batches and takes its share of the rows, so the
-loss does not depend on how many ranks there are.
+Every rank walks through the same stream of batches and takes its share of the rows, so the loss does not depend on how
+many ranks there are. On a CPU one rank with all threads is the default: `benchmarks/ranks.py` compares it with a rank
+per core, which is slower on a quiet machine and bears other work beside it better.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from torch import nn
 
 from qwenvl.train import errors
 from qwenvl.train.errors import Interrupted, RankError
-
-MOST_RANKS = 4
 
 
 @dataclass(frozen=True)
@@ -71,11 +69,6 @@ class Ranks:
             gradient.copy_(flat[begin : begin + gradient.numel()].view_as(gradient))
             begin += gradient.numel()
         return [float(value) for value in flat[begin:]]
-
-
-def default_world() -> int:
-    """How many ranks a CPU run takes when the recipe leaves it open: the usable cores, at most four; one on a GPU."""
-    return 1 if torch.cuda.is_available() else max(1, min(len(os.sched_getaffinity(0)), MOST_RANKS))
 
 
 def launch(work: Callable[..., None], world: int, *args: Any) -> None:

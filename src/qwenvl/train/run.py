@@ -27,7 +27,7 @@ from qwenvl.train.build import build_model, resolve_precision, start_from
 from qwenvl.train.checkpoint import Progress
 from qwenvl.train.feed import feed
 from qwenvl.train.loop import Place, Stop, stopping, train_stage
-from qwenvl.train.parallel import Ranks, default_world, launch
+from qwenvl.train.parallel import Ranks, launch
 from qwenvl.train.stages import freeze, trainable_counts
 
 TOKENIZER_RECORDS = 3000
@@ -58,7 +58,7 @@ def train(
     prepare(recipe, out, data, strict, quiet, image_root)
     checkpoints = checkpoint.complete(out / "checkpoints")
     # another number of ranks would round otherwise: a run keeps the one that it began with
-    world = checkpoint.read_progress(checkpoints[-1]).extra["world"] if checkpoints else recipe.ranks or default_world()
+    world = checkpoint.read_progress(checkpoints[-1]).extra["world"] if checkpoints else recipe.ranks
     launch(run_stages, world, recipe, out, quiet)
     return out / "model"
 
