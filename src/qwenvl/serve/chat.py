@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -14,7 +13,7 @@ from qwenvl.sample import Image, Part, Region, Text, Turn
 from qwenvl.serve.draw import draw_answer
 from qwenvl.serve.engine import Generation, generate, stream
 from qwenvl.text import markup
-from qwenvl.text.chatml import DEFAULT_SYSTEM, dialogue_sample, window
+from qwenvl.text.chatml import DEFAULT_SYSTEM, dialogue_sample, named_picture, window
 from qwenvl.text.geometry import box_from_grid, quad_from_grid
 from qwenvl.text.render import Example, render
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
     from qwenvl.text.tokenizer import QwenTokenizer
 
-_NAMED = re.compile(r"(?:picture|image|图片?)\s*(\d{1,3})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +197,8 @@ def answer_parts(raw: str, question: str, images: Sequence[Image]) -> tuple[Part
 
 def _named(text: str, count: int, otherwise: int) -> int:
     """The number (from 0) of the picture that `text` names last, if there is such a one among `count`."""
-    numbers = [int(number) for number in _NAMED.findall(text)]
-    return next((number - 1 for number in reversed(numbers) if 1 <= number <= count), otherwise)
+    number = named_picture(text, count)
+    return otherwise if number is None else number - 1
 
 
 def _pictures(turns: Sequence[Turn]) -> tuple[Image, ...]:

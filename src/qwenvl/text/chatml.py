@@ -112,10 +112,13 @@ def _joined(parts: Iterable[Part]) -> list[Part]:
     return joined
 
 
-def named_picture(text: str) -> int | None:
-    """The number of the picture that `text` names last ("Picture 2", "图2"), from 1; None where it names none."""
-    numbers = _NAMED.findall(text)
-    return int(numbers[-1]) if numbers else None
+def named_picture(text: str, count: int | None = None) -> int | None:
+    """The number of the picture that `text` names last ("Picture 2", "图2"), from 1; None where it names none.
+
+    With `count`, numbers beyond that many pictures name nothing.
+    """
+    numbers = [int(number) for number in _NAMED.findall(text)]
+    return next((n for n in reversed(numbers) if count is None or 1 <= n <= count), None)
 
 
 def window(turns: Sequence[Turn], max_tokens: int, count: Callable[[Sequence[Turn]], int]) -> tuple[Turn, ...]:
