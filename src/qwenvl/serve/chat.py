@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from qwenvl.text.tokenizer import QwenTokenizer
 
 
-
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer. `raw` is as generated, with tags; `text` are its plain words.
