@@ -25,9 +25,8 @@ from qwenvl.config import Recipe, Stage, load_recipe
 from qwenvl.data.loader import Batch
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
-from qwenvl.train.batch import to_tensors
 from qwenvl.train.build import build_model, resolve_precision
-from qwenvl.train.objectives import OBJECTIVES
+from qwenvl.train.objectives import next_token
 from qwenvl.train.optim import Optimizers, trainable
 from qwenvl.train.parallel import Ranks, launch
 from qwenvl.train.stages import freeze
@@ -88,9 +87,8 @@ def train(ranks: Ranks, recipe: Recipe, stage: Stage, steps: int, folder: Path) 
     times = []
     for step in range(steps + 2):
         begin = time.perf_counter()
-        tensors = to_tensors(batch, stage.isolate, torch.device("cpu"))
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            loss = OBJECTIVES[stage.objective](model, batch, tensors, batch.supervised)
+            loss = next_token(model, batch, batch.supervised, stage.isolate)
         loss.value.backward()
         ranks.sum_gradients(parameters, [loss.value.item()])
         nn.utils.clip_grad_norm_(parameters, stage.clip)

@@ -103,8 +103,8 @@ class TaskShare:
 class Stage:
     """One row of the table of stages (paper, appendix table 8; DESIGN §7).
 
-    `objective` "next_token" is the paper's; "words" trains ViT and adapter on the words of captions
-    (`qwenvl.train.objectives`). `sequence` tokens a row, `rows` rows a micro-batch, `accumulation` micro-batches a
+    `objective` "next_token" is the paper's; "regions" trains ViT and adapter on what stands where
+    (`qwenvl.train.regions`). `sequence` tokens a row, `rows` rows a micro-batch, `accumulation` micro-batches a
     step. `optimizer` "muon" takes the hidden matrices to Muon (at `matrix_lr`) and the rest to AdamW (at `lr`).
     `isolate` keeps packed samples from seeing each other.
     """
@@ -113,7 +113,7 @@ class Stage:
     trains: tuple[Trainable, ...]
     tasks: dict[Task, TaskShare]
     steps: int
-    objective: Literal["next_token", "words"] = "next_token"
+    objective: Literal["next_token", "regions"] = "next_token"
     image_size: int = 448
     sequence: int = 2048
     rows: int = 8

@@ -16,7 +16,6 @@ from qwenvl.text.geometry import iou
 from qwenvl.text.markup import to_regions
 from qwenvl.text.render import render_prompt, texts_of
 from qwenvl.text.tokenizer import QwenTokenizer
-from qwenvl.train.batch import to_tensors
 from qwenvl.train.build import build_model
 from qwenvl.train.objectives import next_token
 from qwenvl.train.optim import Optimizers
@@ -53,7 +52,7 @@ def test_overfits_to_the_right_boxes() -> None:
     stream = iter(Batches([(MemoryShards(records), 1.0)], tokenizer, settings))
     for step in range(stage.steps):
         batch = next(stream)
-        loss = next_token(model, batch, to_tensors(batch, True, torch.device("cpu")), batch.supervised)
+        loss = next_token(model, batch, batch.supervised, isolate=True)
         loss.value.backward()
         optimizers.step(step)
     model.eval()

@@ -116,5 +116,11 @@ class PositionAwareAdapter(nn.Module):
         mixed, _ = attend(
             self, queries, by_head(key), by_head(value), None, dropout=0.0, scaling=self.scaling, **kwargs
         )
-        mixed = self.out_proj(mixed.reshape(count, query.shape[0], -1))
-        return self.proj(self.norm_post(mixed))
+        return self._after(mixed.reshape(count, query.shape[0], -1))
+
+    def each_alone(self, features: Tensor) -> Tensor:
+        """What a query would give that looks at one patch and at no other: (N, patches, vision width) → decoder width."""
+        return self._after(self.v_proj(self.norm_kv(self.kv_proj(features))))
+
+    def _after(self, mixed: Tensor) -> Tensor:
+        return self.proj(self.norm_post(self.out_proj(mixed)))

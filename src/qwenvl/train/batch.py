@@ -33,12 +33,16 @@ def to_tensors(batch: Batch, isolate: bool, device: torch.device) -> TensorBatch
     positions = torch.from_numpy(batch.positions).to(device)
     if not isolate:
         positions = torch.arange(ids.shape[1], device=device).expand_as(ids)
-    pixels, index = None, None
-    if len(batch.pixels):
-        pixels = normalise(torch.from_numpy(batch.pixels).to(device))
-        index = torch.from_numpy(batch.image_index).to(device)
+    pixels, index = pixels_of(batch, device)
     labels = torch.from_numpy(batch.labels).to(device)
     return TensorBatch(ids, labels, positions, packed_mask(segments, branches, isolate), pixels, index)
+
+
+def pixels_of(batch: Batch, device: torch.device) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """The normalised pictures (N, 3, S, S) and which of them each run of slots shows (K,); None where there are none."""
+    if not len(batch.pixels):
+        return None, None
+    return normalise(torch.from_numpy(batch.pixels).to(device)), torch.from_numpy(batch.image_index).to(device)
 
 
 def packed_mask(segments: torch.Tensor, branches: torch.Tensor, isolate: bool) -> torch.Tensor:

@@ -20,12 +20,12 @@ from torch import nn
 from qwenvl.config import Recipe, Stage
 from qwenvl.data.loader import Batch
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
+from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train import checkpoint
-from qwenvl.train.batch import to_tensors
 from qwenvl.train.checkpoint import Progress
 from qwenvl.train.errors import Interrupted, TrainingError
 from qwenvl.train.metrics import Journal, Meter
-from qwenvl.train.objectives import OBJECTIVES, items_of, logged
+from qwenvl.train.objectives import Objective, items_of, logged, objective_of
 from qwenvl.train.optim import Optimizers, rate, trainable
 from qwenvl.train.parallel import Ranks
 
@@ -72,6 +72,7 @@ class Place:
 
 def train_stage(
     model: QwenVLForConditionalGeneration,
+    tokenizer: QwenTokenizer,
     recipe: Recipe,
     stage: Stage,
     batches: Iterator[Batch],
@@ -91,6 +92,7 @@ def train_stage(
     path = place.folder / "metrics.jsonl" if place.ranks.first else None
     journal = Journal(path, stage.name, stage.steps, place.step, place.elapsed, quiet)
     meter = Meter(logged(stage), place.ranks)
+    objective = objective_of(stage, tokenizer)
     model.train()
 
     def save(done: int, loader: dict[str, Any]) -> None:
@@ -106,7 +108,7 @@ def train_stage(
             begin = time.perf_counter()
             micro = [next(batches) for _ in range(stage.accumulation)]
             meter.wait(time.perf_counter() - begin)
-            loss = _gradients(model, stage, micro, meter, precision)
+            loss = _gradients(model, stage, objective, micro, meter, precision)
             # every rank must come to the same decision, so the loss and the wish to stop travel with the gradients
             loss, asked = place.ranks.sum_gradients(parameters, [loss, float(stop.asked)])
             norm = float(nn.utils.clip_grad_norm_(parameters, stage.clip))
@@ -128,18 +130,21 @@ def train_stage(
 
 
 def _gradients(
-    model: QwenVLForConditionalGeneration, stage: Stage, micro: list[Batch], meter: Meter, precision: torch.dtype
+    model: QwenVLForConditionalGeneration,
+    stage: Stage,
+    objective: Objective,
+    micro: list[Batch],
+    meter: Meter,
+    precision: torch.dtype,
 ) -> float:
     """Add up the gradients of the mean loss over the whole step, on all ranks; gives this rank's share of that loss."""
     device = next(model.parameters()).device
-    objective = OBJECTIVES[stage.objective]
     # the mean over the whole step, so that how it is split into micro-batches and ranks changes nothing
     items = items_of(stage, micro)
     share = 0.0
     for batch in micro:
-        tensors = to_tensors(batch, stage.isolate, device)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            loss = objective(model, batch, tensors, items)
+            loss = objective(model, batch, items)
         loss.value.backward()
         meter.add(batch, loss.tasks)
         share += loss.value.item()

@@ -119,7 +119,7 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
                 _announce(quiet, model, stage, progress, missing)
                 settings = settings_of(stage, progress.stage, recipe.seed, model.config.num_queries, ranks)
                 batches = Batches([(source, 1.0)], tokenizer, settings, progress.loader)
-                elapsed = _train(model, recipe, stage, batches, progress, optimizer, ranks, out, quiet, stop)
+                elapsed = _train(model, tokenizer, recipe, stage, batches, progress, optimizer, ranks, out, quiet, stop)
             optimizer = None
             progress = Progress(progress.stage + 1, 0, None, {**progress.extra, "elapsed": elapsed})
             if ranks.first:
@@ -168,6 +168,7 @@ def _resume(
 
 def _train(
     model: QwenVLForConditionalGeneration,
+    tokenizer: QwenTokenizer,
     recipe: Recipe,
     stage: Stage,
     batches: Batches,
@@ -182,7 +183,7 @@ def _train(
     place = Place(out, progress.stage, ranks, progress.step, optimizer, progress.extra["elapsed"], quiet)
     precision = getattr(torch, progress.extra["precision"])
     stream = feed(batches, count, ahead=torch.cuda.is_available())
-    elapsed = train_stage(model, recipe, stage, stream, place, stop, precision)
+    elapsed = train_stage(model, tokenizer, recipe, stage, stream, place, stop, precision)
     for reason, dropped in batches.dropped.items():
         _say(quiet, f"{stage.name}: dropped {dropped} samples ({reason})")
     return elapsed
