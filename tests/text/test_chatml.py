@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qwenvl.sample import Box, Image, Region, Special, Text, Turn
-from qwenvl.text.chatml import DEFAULT_SYSTEM, dialogue_sample, window
+from qwenvl.text.chatml import DEFAULT_SYSTEM, dialogue_sample, picture_meant, window
 from qwenvl.text.markup import image_names, parse_conversation_value
 from qwenvl.text.render import IGNORED, render, render_prompt
 from qwenvl.text.tokenizer import QwenTokenizer
@@ -132,6 +132,20 @@ def test_errors_name_the_conversation() -> None:
         dialogue_sample([Turn("user", ()), Turn("system", ())])
     with pytest.raises(ValueError, match=r"control token <\|im_end\|>"):
         dialogue_sample([Turn("user", (Special("<|im_end|>"),))])
+
+
+def test_which_picture_words_mean() -> None:
+    for words, count, otherwise, first, meant in (
+        ("Picture 1, then image 2", 2, None, 1, 1),
+        ("图1里", 3, 2, 1, 0),
+        ("Picture 9", 2, 0, 1, 0),
+        ("Picture 9", 2, None, 1, 1),
+        ("it", 2, None, 1, 1),
+        ("it", 0, None, 1, None),
+        ("Picture 3", 2, None, 3, 0),
+        ("Picture 1", 2, 1, 3, 1),
+    ):
+        assert picture_meant(words, count, otherwise, first) == meant
 
 
 # -- the window ----------------------------------------------------------------------------------------------------

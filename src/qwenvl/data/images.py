@@ -79,8 +79,8 @@ def load_image(
     * CMYK, YCbCr and LAB are converted as Pillow does it, without colour profiles;
     * of an animation or a file of several pages the first picture is taken.
 
-    Raises ImageError, naming `name` (or the path or address), for what is no picture, is cut off, too large (`max_pixels`,
-    checked before decoding; `max_bytes`, before reading) or has no pixels.
+    Raises ImageError, naming `name` (or the path or address), for what is no picture, is cut off, too large
+    (`max_pixels`, checked before decoding; `max_bytes`, before reading) or has no pixels.
     """
     if isinstance(source, Image):
         return source
@@ -89,7 +89,7 @@ def load_image(
         if _ADDRESS.match(source):
             label = name or source[:200]
             source = _fetched(source, fetch, label)
-        elif paths and not source[:5].lower() == "data:":
+        elif paths and source[:5].lower() != "data:":
             source = Path(source)
             label = name or str(source)
         else:
@@ -99,10 +99,10 @@ def load_image(
         _check_size(width, height, max_pixels, label)
         return Image(source, width, height, name)
     if isinstance(source, bytes | bytearray | memoryview):
-        content: bytes | Path = bytes(source)
-        if not content:
+        if not len(source):
             raise ImageError(f"{label}: empty, no bytes at all")
-        _check_bytes(len(content), max_bytes, label)
+        _check_bytes(len(source), max_bytes, label)
+        content: bytes | Path = bytes(source)
     elif isinstance(source, Path):
         content = source
         _check_file(source, max_bytes, label)
