@@ -27,8 +27,9 @@ def pixel_values(images: Iterable[Image | PILImage.Image], size: int, fast: bool
 
     Equal to the reference's pre-processing (PIL's bicubic squash) to 1e-6. With `fast`, torch's antialiased bicubic on
     bytes resizes pictures of one size together, and large JPEGs are decoded at a fraction of their size (at least twice
-    `size`): FAST_DIFFERENCE
-    Raises ImageError for bytes that are no picture.
+    `size`). In levels of 0…255 that differs from the exact way by 0.004 on average and 2 at most where the whole
+    picture is decoded, by 0.8 on average and 13 at most for noisy JPEGs of 12 million pixels at 448
+    (benchmarks/preprocess.py). Raises ImageError for bytes that are no picture.
     """
     if fast:
         return normalise(_resized_fast([reduced(image, size) for image in images], size))
