@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as PILImage
 
@@ -185,7 +185,7 @@ FORMS = {form: encoded((40, 30), form) for form in ("PNG", "JPEG", "WEBP", "BMP"
     cut=st.floats(0, 1),
     holes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4),
 )
-@settings(max_examples=400)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_damaged_files_are_pictures_or_one_error(form: str, cut: float, holes: list[tuple[float, int]]) -> None:
     content = bytearray(FORMS[form])
     for place, value in holes:

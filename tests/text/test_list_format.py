@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwenvl.sample import Box, Image, Region, Sample, Text
@@ -69,6 +69,7 @@ def test_what_is_no_place_is_said() -> None:
         parts_from_list([{"box": [1, 2, 3, 4]}], picture)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([*SPECIAL_TOKENS, "<img>a</img>", "<box>(1,2),(3,4)</box>", "dog"])).map("".join))
 def test_values_never_become_special(small: QwenTokenizer, value: str) -> None:
     def specials(said: str) -> list[int]:
