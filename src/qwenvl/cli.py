@@ -176,7 +176,9 @@ def train(options: argparse.Namespace) -> None:
     from qwenvl.train.run import train as run
 
     out = options.out or Path("runs") / recipe.name
-    model = run(recipe, out, options.data, strict=options.strict, fresh=options.fresh, image_root=options.image_root)
+    model = run(
+        recipe, out, options.data, strict=options.strict, fresh=options.fresh, image_root=options.image_root
+    )
     print(f"\nThe model is in {model}. Talk to it:\n  qwenvl chat --model {model} --image PICTURE")
 
 
