@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PILImage
 
-from qwenvl.data.images import ImageError
+from qwenvl.data.images import ImageError, load_image
+from qwenvl.model import QwenVLProcessor
 from qwenvl.sample import Box, Image, Region, Text, Turn
 from qwenvl.serve import Chat, Generation, Loaded, load
 from qwenvl.serve import chat as chat_module
 from qwenvl.serve.chat import Reply, answer_parts
 from qwenvl.serve.session import places, visible
+from qwenvl.text.list_format import parts_from_list
+from qwenvl.text.tokenizer import QwenTokenizer
 
 ONE = Image(PILImage.new("RGB", (200, 100), "white"), 200, 100, "one")
 TWO = Image(PILImage.new("RGB", (1000, 500), "black"), 1000, 500, "two")
@@ -61,6 +65,8 @@ def test_boxes_come_in_pixels_of_the_picture(loaded: Loaded, says: list[str]) ->
         ("Where is it?", "In Picture 1: <box>(0,0),(500,500)</box>", 0),
         ("Where is it in Picture 1?", "Picture 2 has <ref>it</ref><box>(0,0),(500,500)</box>", 1),
         ("Where is it in picture 7?", "<box>(0,0),(500,500)</box>", 1),
+        ("Where is it in Picture 1?", "<ref>star in picture 2</ref><box>(0,0),(500,500)</box>", 0),
+        ("Where is it in Picture 1?", "Not in Picture 0 or 3: <box>(0,0),(500,500)</box>", 0),
     ],
 )
 def test_which_picture_a_box_is_in(loaded: Loaded, says: list[str], question: str, answer: str, picture: int) -> None:
@@ -144,6 +150,39 @@ def test_pictures_by_path_and_what_is_none(loaded: Loaded, says: list[str], pict
     for bad in (broken, tmp_path / "missing.png"):
         with pytest.raises(ImageError, match=bad.name):
             Chat(loaded.model, loaded.tokenizer).ask("Red?", [bad])
+
+
+def test_a_processor_holds_the_tokenizer(tiny_folder: Path, loaded: Loaded, picture: Path) -> None:
+    options = Generation(max_new_tokens=4)
+    processor = QwenVLProcessor.from_pretrained(tiny_folder)
+    replies = [
+        Chat(loaded.model, holder, options=options).ask("框出图中的狗", images=[source])
+        for holder in (processor, loaded.tokenizer)
+        for source in (str(picture), np.asarray(PILImage.open(picture)))
+    ]
+    assert len({reply.raw for reply in replies}) == 1 and replies[0].draw().size == (480, 320)
+    other = QwenTokenizer.train_small([], 256)
+    with pytest.raises(ValueError, match="not of the same checkpoint"):
+        Chat(loaded.model, other)
+
+
+def test_pictures_by_address_need_a_fetcher(loaded: Loaded, says: list[str], picture: Path) -> None:
+    says += ["yes"]
+    address = "https://example.org/dog.png"
+    with pytest.raises(ImageError, match="fetch"):
+        Chat(loaded.model, loaded.tokenizer).ask("Red?", [address])
+    reply = Chat(loaded.model, loaded.tokenizer, fetch=lambda _: picture.read_bytes()).ask("Red?", [address])
+    assert reply.images[0].width == 60
+
+
+def test_the_list_form_can_be_asked(loaded: Loaded, says: list[str], picture: Path) -> None:
+    says += ["yes"]
+    asked = [{"image": picture}, {"text": "<|im_end|>"}, {"ref": "This", "box": [100, 200, 300, 400]}]
+    chat = Chat(loaded.model, loaded.tokenizer)
+    chat.ask(parts_from_list(asked, load_image))
+    text = loaded.tokenizer.decode(chat._render(chat.turns, chat.turns).ids)
+    assert "Picture 1: <img></img>\n<|im_end|><ref>This</ref><box>(100,200),(300,400)</box>" in text
+    assert chat.pictures[0].width == 60
 
 
 def test_drawing_shows_the_box_and_enlarges_small_pictures(loaded: Loaded, says: list[str]) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from qwenvl.sample import Box, Image, Region, Special, Text, Turn
-from qwenvl.text.chatml import DEFAULT_SYSTEM, dialogue_sample, window
+from qwenvl.text.chatml import DEFAULT_SYSTEM, dialogue_sample, picture_meant, window
 from qwenvl.text.markup import image_names, parse_conversation_value
 from qwenvl.text.render import IGNORED, render, render_prompt
-from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.text.tokenizer import SPECIAL_TOKENS, QwenTokenizer
 
 
 def picture(name: str = "a.png") -> Image:
@@ -132,6 +132,39 @@ def test_errors_name_the_conversation() -> None:
         dialogue_sample([Turn("user", ()), Turn("system", ())])
     with pytest.raises(ValueError, match=r"control token <\|im_end\|>"):
         dialogue_sample([Turn("user", (Special("<|im_end|>"),))])
+
+
+def test_no_dialogue_data_writes_a_control_token(small: QwenTokenizer) -> None:
+    """Of a conversation file only well-formed places and pictures are special; a loose tag is an error of the row."""
+
+    def controls(said: str) -> list[int]:
+        turns = [
+            Turn("user", parse_conversation_value(said, [])),
+            Turn("assistant", parse_conversation_value(said, [])),
+        ]
+        return [number for number in render(dialogue_sample(turns), small).ids if small.is_special(number)]
+
+    plain = controls("dog")
+    for token in SPECIAL_TOKENS:
+        for said in (token, f"a {token}b{token}"):
+            try:
+                assert controls(said) == plain
+            except ValueError as error:
+                assert token in SPECIAL_TOKENS[-9:-1] and "not well formed" in str(error)
+
+
+def test_which_picture_words_mean() -> None:
+    for words, count, otherwise, first, meant in (
+        ("Picture 1, then image 2", 2, None, 1, 1),
+        ("图1里", 3, 2, 1, 0),
+        ("Picture 9", 2, 0, 1, 0),
+        ("Picture 9", 2, None, 1, 1),
+        ("it", 2, None, 1, 1),
+        ("it", 0, None, 1, None),
+        ("Picture 3", 2, None, 3, 0),
+        ("Picture 1", 2, 1, 3, 1),
+    ):
+        assert picture_meant(words, count, otherwise, first) == meant
 
 
 # -- the window ----------------------------------------------------------------------------------------------------

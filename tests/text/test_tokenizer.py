@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from qwenvl.text.tokenizer import SPECIAL_TOKENS, SPLIT_PATTERN, QwenTokenizer
 
-SMUGGLED = st.lists(st.sampled_from([*SPECIAL_TOKENS[:5], *SPECIAL_TOKENS[-9:], "a", " ", "\n", "狗", "<", "|"])).map(
+SMUGGLED = st.lists(st.sampled_from([*SPECIAL_TOKENS, *SPECIAL_TOKENS[-9:] * 9, "a", " ", "\n", "狗", "<", "|"])).map(
     "".join
 )
 
@@ -38,7 +38,8 @@ def test_reference_strings(golden: dict[str, Any], qwen: QwenTokenizer) -> None:
 
 def test_reference_images(golden: dict[str, Any], qwen: QwenTokenizer, fill_slots: Any) -> None:
     for case in golden["images"]:
-        text = qwen.decode(fill_slots(case["ids"], qwen))
+        text = qwen.decode(case["ids"])
+        assert text == qwen.decode(fill_slots(case["ids"], qwen))
         names = [piece.split("</img>")[0] for piece in case["decoded"].split("<img>")[1:]]
         for name in names:
             case["decoded"] = case["decoded"].replace(f"<img>{name}</img>", "<img></img>")
@@ -54,6 +55,32 @@ def test_same_as_tiktoken(qwen: QwenTokenizer, vocabulary_file: Path) -> None:
     ranks = load_tiktoken_bpe(str(vocabulary_file))
     other = tiktoken.Encoding("qwen", pat_str=SPLIT_PATTERN, mergeable_ranks=ranks, special_tokens={})
     rng = random.Random(0)
+    blocks = [(0x20, 0x7F), (0xA0, 0x250), (0x300, 0x370), (0x400, 0x500), (0x600, 0x700), (0xE00, 0xE80)]
+    blocks += [(0x1100, 0x1200), (0x2000, 0x2070), (0x3040, 0x3100), (0x4E00, 0x9FFF), (0xAC00, 0xD7A4)]
+    blocks += [(0xF900, 0xFB00), (0x1F300, 0x1FAFF), (0x20000, 0x2A6DF), (0x1D400, 0x1D7FF), (1, 0xD7FF)]
+    pieces = [
+        "    ",
+        "\n",
+        "\r\n",
+        "\t",
+        "def f(x):",
+        "self.",
+        "&&",
+        "</div>",
+        "\u200d",
+        "\ufe0f",
+        "0x1F",
+        "1e-5",
+        "'LL",
+        "'s",
+    ]
+    for _ in range(3000):
+        low, high = rng.choice(blocks)
+        text = "".join(
+            rng.choice(pieces) if rng.random() < 0.15 else chr(rng.randrange(low, high))
+            for _ in range(rng.randint(1, 24))
+        )
+        assert qwen.encode(text) == other.encode_ordinary(unicodedata.normalize("NFC", text)), ascii(text)
     vocabulary = [qwen.token_text(i) for i in rng.sample(range(151_643), 4000)]
     for _ in range(2000):
         text = "".join(rng.choices(vocabulary, k=rng.randint(1, 6))).replace("\ufffd", "")
@@ -76,6 +103,13 @@ def test_text_never_becomes_special_in_the_released_vocabulary(qwen: QwenTokeniz
     assert qwen.decode(qwen.encode(text)) == text
 
 
+def test_no_special_token_by_its_name(small: QwenTokenizer) -> None:
+    for token in SPECIAL_TOKENS:
+        for text in (token, f"a {token}b", token * 2):
+            ids = small.encode(text)
+            assert not any(small.is_special(number) for number in ids) and small.decode(ids) == text
+
+
 @given(st.text())
 def test_round_trip(small: QwenTokenizer, text: str) -> None:
     assert small.decode(small.encode(text)) == unicodedata.normalize("NFC", text)
@@ -93,6 +127,11 @@ def test_decode_of_strange_ids(small: QwenTokenizer) -> None:
     assert small.decode(picture) == "<img></img>"
     assert small.decode([*picture, *picture, small.image_slot_id]) == "<img></img><img></img><imgpad>"
     assert small.decode(picture, skip_special=True) == ""
+    named = [small.img_start_id, *small.encode("/home/a.png"), *[small.image_slot_id] * 3, small.img_end_id]
+    assert small.decode([*small.encode("a "), *named, *small.encode(" b")]) == "a <img></img> b"
+    assert small.decode([*small.encode("a "), *named, *small.encode(" b")], skip_special=True) == "a  b"
+    unfilled = [small.img_start_id, *small.encode("x"), small.img_end_id, small.image_slot_id]
+    assert small.decode(unfilled) == "<img>x</img><imgpad>"
     assert small.decode(small.encode("狗")[:1]) == "\ufffd"
 
 
@@ -168,6 +207,8 @@ def test_transformers_with_the_released_vocabulary(golden: dict[str, Any], qwen:
     from transformers import PreTrainedTokenizerFast
 
     qwen.save(tmp_path)
+    made = qwen.to_transformers()
+    assert all(made(case["text"])["input_ids"] == case["ids"] for case in golden["strings"])
     other = PreTrainedTokenizerFast.from_pretrained(str(tmp_path))
     for case in golden["strings"]:
         assert other(case["text"])["input_ids"] == case["ids"]
@@ -180,18 +221,33 @@ def test_a_released_folder_loads(qwen: QwenTokenizer, vocabulary_file: Path, tmp
     assert QwenTokenizer.load(tmp_path).encode("hello 你好") == qwen.encode("hello 你好")
 
 
+def test_a_vocabulary_cut_short_is_said(vocabulary_file: Path, tmp_path: Path) -> None:
+    """Between two lines it looks whole: only the model's configuration knows better."""
+    content = vocabulary_file.read_bytes()
+    (tmp_path / "config.json").write_text('{"model_type": "qwen", "visual": {"image_start_id": 151857}}')
+    lines = content.splitlines(keepends=True)
+    for kept, says in (
+        (content[:1_500_003], r"qwen\.tiktoken, line \d+: .*cut short"),
+        (b"".join(lines[:1000]), r"qwen\.tiktoken: ends after line 1000, 150643 lines too early.*config\.json"),
+        (b"".join(lines[:200]), r"qwen\.tiktoken: ends after line 200, and byte .* has no token"),
+    ):
+        (tmp_path / "qwen.tiktoken").write_bytes(kept)
+        with pytest.raises(ValueError, match=says):
+            QwenTokenizer.load(tmp_path)
+    (tmp_path / "qwen.tiktoken").write_bytes(content)
+    assert QwenTokenizer.load(tmp_path).img_start_id == 151857
+
+
 def test_missing_and_damaged_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError, match="no tokenizer in"):
         QwenTokenizer.load(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"qwen\.tiktoken"):
         QwenTokenizer.from_tiktoken(tmp_path / "none")
-    (tmp_path / "bad.tiktoken").write_text("IQ== 0\nIg== one\n")
-    with pytest.raises(ValueError, match="line 2"):
-        QwenTokenizer.from_tiktoken(tmp_path / "bad.tiktoken")
-    (tmp_path / "bad.tiktoken").write_text("IQ== 0\nIg== 2\n")
-    with pytest.raises(ValueError, match="without gaps"):
-        QwenTokenizer.from_tiktoken(tmp_path / "bad.tiktoken")
-    (tmp_path / "bad.tiktoken").write_text("IQ== 0\nIg== 1\n")
+    for second in ("Ig== one", "Ig== 2", "Ig==", "Ig", "%% 1", "IQ== 1", "Ig== 1 1", "=", "Y" * 4000 + " 1"):
+        (tmp_path / "bad.tiktoken").write_text(f"IQ== 0\n{second}")
+        with pytest.raises(ValueError, match=r"bad\.tiktoken, line 2: .* rank 1, found"):
+            QwenTokenizer.from_tiktoken(tmp_path / "bad.tiktoken")
+    (tmp_path / "bad.tiktoken").write_text("IQ== 0\n\nIg== 1\n")
     with pytest.raises(ValueError, match="byte 0x00"):
         QwenTokenizer.from_tiktoken(tmp_path / "bad.tiktoken")
     (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": []}))

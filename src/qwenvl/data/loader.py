@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qwenvl.data.images import squashed
 from qwenvl.data.pack import Group, Packer, Row, join, row_images
 from qwenvl.sample import Image, Record, Sample, Task
 from qwenvl.tasks import TASKS
@@ -242,13 +243,10 @@ class Batches:
         )  # fmt: skip
 
     def _decode(self, image: Image) -> NDArray[np.uint8]:
-        from PIL import Image as PILImage
-
         key = image.key
         if key not in self._pixels:
             size = self._settings.image_size
-            picture = image.pil().resize((size, size), PILImage.Resampling.BICUBIC)
-            self._pixels[key] = np.asarray(picture, np.uint8)
+            self._pixels[key] = np.asarray(squashed(image, size), np.uint8)
             if len(self._pixels) * size * size * 3 > PIXEL_CACHE_BYTES:
                 self._pixels.popitem(last=False)
         return self._pixels[key]

@@ -4,140 +4,285 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from PIL import Image as PILImage
 from torch import Tensor
 from transformers import BatchFeature
+from transformers.processing_utils import MultiModalData, ProcessorMixin
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from qwenvl.data.images import load_image
 from qwenvl.model.configuration import QwenVLConfig
-from qwenvl.sample import Image, Part, Region, Sample, Text
-from qwenvl.text.markup import RegionSpan, TextSpan, format_spans, parse, to_regions
-from qwenvl.text.render import render
-from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.model.hub import local_folder
+from qwenvl.model.pixels import CLIP_MEAN, CLIP_STD, QwenVLImageProcessor, as_pictures, normalise, pixel_values
+from qwenvl.sample import Image, Part, Sample, Special, Text
+from qwenvl.text.chatml import CHAT_TEMPLATE, dialogue_sample
+from qwenvl.text.messages import tagged_parts, turns_of
+from qwenvl.text.render import Example, render
+from qwenvl.text.tokenizer import FILES as TOKENIZER_FILES
+from qwenvl.text.tokenizer import SPECIAL_TOKENS, QwenTokenizer
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-"""Mean of red, green and blue in 0…1, as published with CLIP."""
-
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Standard deviation of red, green and blue in 0…1, as published with CLIP."""
+__all__ = ["CLIP_MEAN", "CLIP_STD", "QwenVLImageProcessor", "QwenVLProcessor", "normalise", "pixel_values"]
 
 _PICTURE = re.compile(r"<img>.*?</img>", re.DOTALL)
 _FILE = "processor_config.json"
 
-
-def resized(image: Image | PILImage.Image, size: int) -> PILImage.Image:
-    """The picture as RGB, upright, squashed to `size` by `size` pixels (bicubic; the aspect ratio is not kept)."""
-    upright = (image if isinstance(image, Image) else Image(image, image.width, image.height)).pil()
-    return upright.resize((size, size), PILImage.Resampling.BICUBIC)
+Padding = bool | Literal["longest", "do_not_pad"]
 
 
-def pixel_values(images: Iterable[Image | PILImage.Image], size: int) -> Tensor:
-    """Pictures → (N, 3, size, size) float32: resized, in 0…1, less the mean, over the deviation.
-
-    Raises OSError for bytes that are no picture.
-    """
-    pixels = [np.asarray(resized(image, size)) for image in images]
-    if not pixels:
-        return torch.empty(0, 3, size, size)
-    return normalise(torch.from_numpy(np.stack(pixels)))
-
-
-def normalise(pixels: Tensor) -> Tensor:
-    """(N, S, S, 3) bytes → (N, 3, S, S) float32 with CLIP's mean and standard deviation."""
-    mean, std = (torch.tensor(values, device=pixels.device) for values in (CLIP_MEAN, CLIP_STD))
-    return pixels.float().div_(255).sub_(mean).div_(std).permute(0, 3, 1, 2).contiguous()
-
-
-class QwenVLProcessor:
+class QwenVLProcessor(ProcessorMixin):  # type: ignore[misc]
     """Text and pictures to the model's inputs; a thin hand on the renderer, which decides every id."""
 
+    image_token = "<img></img>"
+    """What stands for a picture in a text."""
+
+    chat_template = CHAT_TEMPLATE
+
     def __init__(self, tokenizer: QwenTokenizer, config: QwenVLConfig) -> None:
-        """`config` says the side that pictures are resized to and how many slots each takes."""
-        self.tokenizer = tokenizer
-        self.image_size: int = config.vision_config.image_size
-        self.num_queries: int = config.num_queries
+        """`config` says the side that pictures are resized to and how many slots each takes.
+
+        Raises ValueError where the tokenizer and the model have other ids for `<img>`, its slots and `</img>`.
+        """
+        check_ids(tokenizer, config)
+        self._set(tokenizer, config.vision_config.image_size, config.num_queries)
+
+    def _set(self, tokenizer: QwenTokenizer, image_size: int, num_queries: int) -> None:
+        self.tokenizer, self.image_size, self.num_queries = tokenizer, image_size, num_queries
+        self.image_processor = QwenVLImageProcessor(image_size)
+        self.image_token_id: int = tokenizer.image_slot_id
 
     def __call__(
         self,
         text: str | Sequence[str],
         images: Any = None,
         return_tensors: str | None = "pt",
+        *,
+        padding: Padding = True,
+        padding_side: Literal["left", "right"] = "left",
+        split_special_tokens: bool = True,
+        fast: bool = False,
+        return_mm_token_type_ids: bool = False,
+        return_text_replacement_offsets: bool = False,
+        **kwargs: Any,
     ) -> BatchFeature:
-        """Texts, in which each `<img></img>` stands for the next of `images`, as one left-padded batch.
+        """Texts, in which each `<img></img>` stands for the next of `images`, as one padded batch.
 
         Gives `input_ids` and `attention_mask` (B, L) and, with pictures, `pixel_values` (N, 3, S, S). What stands
         between `<img>` and `</img>` is not read; well-formed `<ref>`, `<box>` and `<quad>` are understood; everything
-        else is plain text and cannot become a control token. Pictures may be paths, bytes, PIL, arrays or "data:"
-        strings. Raises ValueError when their number differs from that of the placeholders.
+        else is plain text and cannot become a control token, unless `split_special_tokens` is false: then all special
+        tokens that the text spells are meant, which is for text that a program wrote. Pictures may be paths, bytes,
+        PIL, arrays or "data:" strings. `fast` prepares them by `pixel_values`' quick way. Nothing is ever cut off.
+
+        `return_mm_token_type_ids` adds (B, L) with 1 at the slots, `return_text_replacement_offsets` for each text
+        where its pictures stood, both as `transformers` defines them. Raises ValueError when the number of pictures
+        differs from that of the placeholders, and `ImageError`, a ValueError, for what is no picture.
         """
-        if return_tensors not in (None, "pt"):
-            raise ValueError(f'return_tensors is "pt" or None, not {return_tensors!r}.')
+        _refuse(kwargs)
         texts = [text] if isinstance(text, str) else list(text)
-        if images is None:
-            images = []
-        pictures = [_picture(image) for image in (images if isinstance(images, list | tuple) else [images])]
+        pictures = as_pictures(images)
         wanted = sum(len(_PICTURE.findall(line)) for line in texts)
         if wanted != len(pictures):
             raise ValueError(
                 f"The text has {wanted} <img></img> placeholders, but {len(pictures)} pictures were passed; "
                 "they must be as many, in the same order."
             )
-        rows, taken = [], 0
+        examples, taken = [], 0
         for line in texts:
             count = len(_PICTURE.findall(line))
-            sample = Sample(_parts(line, pictures[taken : taken + count]), "text")
-            rows.append(render(sample, self.tokenizer, self.num_queries).ids)
+            parts = self._parts(line, pictures[taken : taken + count], split_special_tokens)
+            examples.append(render(Sample(parts, "text"), self.tokenizer, self.num_queries))
             taken += count
-        length = max((len(row) for row in rows), default=0)
-        pad = self.tokenizer.eos_id
-        data: dict[str, Any] = {
-            "input_ids": [[pad] * (length - len(row)) + row for row in rows],
-            "attention_mask": [[0] * (length - len(row)) + [1] * len(row) for row in rows],
-        }
+        data = self._batch(examples, return_tensors, padding, padding_side, fast)
+        if return_mm_token_type_ids:
+            types = [[int(number == self.image_token_id) for number in row] for row in data["input_ids"]]
+            data["mm_token_type_ids"] = torch.tensor(types) if return_tensors == "pt" else types
+        if return_text_replacement_offsets:
+            data["text_replacement_offsets"] = [self._offsets(line) for line in texts]
+        return data
+
+    def _parts(self, text: str, pictures: Sequence[Image], plain: bool) -> tuple[Part, ...]:
+        """A text with placeholders as parts."""
+        parts: list[Part] = []
+        for shown, piece in enumerate(_PICTURE.split(text)):
+            if plain:
+                parts += tagged_parts(piece, pictures[:shown])
+            else:
+                words = self.tokenizer.split_specials(piece)
+                parts += [Special(word) if word in SPECIAL_TOKENS else Text(word) for word in words]
+            parts += pictures[shown : shown + 1]
+        return tuple(parts)
+
+    def _batch(
+        self, examples: Sequence[Example], return_tensors: str | None, padding: Padding, side: str, fast: bool
+    ) -> BatchFeature:
+        """Examples as padded rows of ids, and their pictures."""
+        if return_tensors not in (None, "pt"):
+            raise ValueError(f'return_tensors is "pt" or None, not {return_tensors!r}.')
+        if padding not in (True, False, "longest", "do_not_pad") or side not in ("left", "right"):
+            raise ValueError(f'padding is true or false and padding_side "left" or "right", not {padding!r}, {side!r}.')
+        rows = [example.ids for example in examples]
+        padded = padding in (True, "longest")
+        longest = max((len(row) for row in rows), default=0)
+        if return_tensors and not padded and any(len(row) < longest for row in rows):
+            raise ValueError("Rows of different lengths make no tensor: leave padding on, or return_tensors=None.")
+        data: dict[str, Any] = {"input_ids": [], "attention_mask": []}
+        for row in rows:
+            gap = longest - len(row) if padded else 0
+            ids, mask = [self.tokenizer.eos_id] * gap, [0] * gap
+            data["input_ids"].append(ids + row if side == "left" else row + ids)
+            data["attention_mask"].append(mask + [1] * len(row) if side == "left" else [1] * len(row) + mask)
         if return_tensors == "pt":
             data = {key: torch.tensor(value, dtype=torch.long) for key, value in data.items()}
+        pictures = [slot.image for example in examples for slot in example.slots]
         if pictures:
-            data["pixel_values"] = pixel_values(pictures, self.image_size)
+            data["pixel_values"] = pixel_values(pictures, self.image_size, fast)
         return BatchFeature(data)
 
-    def decode(self, ids: Sequence[int] | Tensor, skip_special_tokens: bool = False) -> str:
+    # -- conversations ---------------------------------------------------------------------------------------------
+
+    def apply_chat_template(
+        self,
+        conversation: Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+        chat_template: str | None = None,
+        *,
+        add_generation_prompt: bool = False,
+        tokenize: bool = False,
+        return_dict: bool = False,
+        return_tensors: str | None = "pt",
+        images: Any = None,
+        fetch: Callable[[str], bytes] | None = None,
+        sanitize_control_tokens: bool = True,
+        padding: Padding = True,
+        padding_side: Literal["left", "right"] = "left",
+        **kwargs: Any,
+    ) -> Any:
+        """Messages, or a list of conversations, as ChatML: text or, with `tokenize`, what `__call__` gives.
+
+        A message is {"role", "content"}; `content` is a string or a list of {"type": "text", "text": …} and
+        {"type": "image", "image": …}. A picture is PIL, bytes, an array, a `Path` or a "data:" string; other strings
+        are refused, since messages come from outside, and addresses unless `fetch` gets them. {"type": "image"} alone
+        is the next of `images`, which may be paths. With `return_dict` false only the ids come back.
+
+        Tokenised, words are words whatever they spell; of the assistant's, well-formed places are read, of everyone's
+        where `sanitize_control_tokens` is false. The **text** has the control tokens in it like the words of users:
+        give it back to a tokenizer only where those are trusted. Raises ValueError naming the message that is wrong.
+        """
+        _refuse(kwargs)
+        batched = bool(conversation) and not isinstance(conversation[0], Mapping)
+        conversations: Any = conversation if batched else [conversation]
+        if not tokenize:
+            plain = [[dict(message) for message in messages] for messages in conversations]
+            texts, _ = render_jinja_template(
+                conversations=plain,
+                chat_template=chat_template or self.chat_template,
+                add_generation_prompt=add_generation_prompt,
+            )
+            return texts if batched else texts[0]
+        if chat_template not in (None, self.chat_template):
+            raise ValueError("With tokenize=True the form is ChatML; another chat_template gives text only.")
+        given = iter(pictures := as_pictures(images))
+        examples = []
+        for messages in conversations:
+            turns = turns_of(messages, lambda held: load_image(held, fetch=fetch), given, sanitize_control_tokens)
+            sample = dialogue_sample(turns, reply=add_generation_prompt)
+            examples.append(render(sample, self.tokenizer, self.num_queries))
+        if left := len(list(given)):
+            raise ValueError(f'`images` holds {len(pictures)}, {left} more than there are {{"type": "image"}} items.')
+        data = self._batch(examples, return_tensors, padding, padding_side, False)
+        return data if return_dict else data["input_ids"]
+
+    # -- ids to text -----------------------------------------------------------------------------------------------
+
+    def decode(self, ids: Sequence[int] | Tensor, skip_special_tokens: bool = False, **kwargs: Any) -> str:
         """The text of ids; pictures come back as `<img></img>`."""
         numbers = ids.tolist() if isinstance(ids, Tensor) else list(ids)
         return self.tokenizer.decode(numbers, skip_special=skip_special_tokens)
 
-    def batch_decode(self, rows: Iterable[Sequence[int] | Tensor], skip_special_tokens: bool = False) -> list[str]:
+    def batch_decode(
+        self, rows: Iterable[Sequence[int] | Tensor], skip_special_tokens: bool = False, **kwargs: Any
+    ) -> list[str]:
         """`decode` for each row."""
         return [self.decode(row, skip_special_tokens) for row in rows]
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Write the tokenizer's files and `processor_config.json`."""
-        folder = Path(save_directory)
-        self.tokenizer.save(folder)
-        settings = {
+    def post_process_image_text_to_text(
+        self, generated_outputs: Any, skip_special_tokens: bool = True, **kwargs: Any
+    ) -> list[str]:
+        """`batch_decode` under the name that `transformers`' pipelines call."""
+        return self.batch_decode(generated_outputs, skip_special_tokens)
+
+    # -- what engines on transformers ask --------------------------------------------------------------------------
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """What `__call__` makes for the model."""
+        return ["input_ids", "attention_mask", "pixel_values"]
+
+    def replace_image_token(
+        self, image_inputs: Mapping[str, Any] | None = None, image_idx: int = 0, **kwargs: Any
+    ) -> str:
+        """What `image_token` becomes: `<img>`, the slots of a picture, `</img>`; the same for every picture."""
+        return "<img>" + "<imgpad>" * self.num_queries + "</img>"
+
+    def _get_num_multimodal_tokens(
+        self, image_sizes: Sequence[Sequence[int]] | None = None, **kwargs: Any
+    ) -> MultiModalData:
+        """For pictures of these (height, width): the slots of each, and its rows of `pixel_values`."""
+        if image_sizes is None:
+            return MultiModalData()
+        count = len(image_sizes)
+        return MultiModalData(num_image_tokens=[self.num_queries] * count, num_image_patches=[1] * count)
+
+    def _offsets(self, text: str) -> list[dict[str, Any]]:
+        """Where the pictures of a text stand, before and after they become slots."""
+        found, grown = [], 0
+        for match in _PICTURE.finditer(text):
+            start, new = match.start() + grown, self.replace_image_token()
+            grown += len(new) - len(match[0])
+            spans = {"span": match.span(), "new_span": (start, start + len(new))}
+            found.append({"type": "image", **spans, "text": match[0], "replacement": new})
+        return found
+
+    # -- keeping it ------------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `processor_config.json` holds."""
+        return {
             "processor_class": type(self).__name__,
             "image_size": self.image_size,
             "num_queries": self.num_queries,
             "image_mean": CLIP_MEAN,
             "image_std": CLIP_STD,
         }
-        (folder / _FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(image_size={self.image_size}, num_queries={self.num_queries})"
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> list[str]:
+        """Write the tokenizer's files and `processor_config.json`, whose path comes back."""
+        _refuse(kwargs)
+        folder = Path(save_directory)
+        self.tokenizer.save(folder)
+        (folder / _FILE).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        return [str(folder / _FILE)]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> QwenVLProcessor:
-        """From a folder: `processor_config.json`, or else the model's `config.json`, and the tokenizer's files.
+        """From a folder, or a name that `transformers` finds in its cache or on the hub.
 
-        Raises FileNotFoundError or ValueError, naming the file.
+        It reads `processor_config.json`, or else the model's `config.json` in either form, and `tokenizer.json` or the
+        released `qwen.tiktoken`.
+        `kwargs` are `transformers`' for finding files (`cache_dir`, `revision`, `local_files_only`, …). Raises
+        FileNotFoundError or ValueError, naming the file.
         """
-        folder = Path(pretrained_model_name_or_path)
+        folder = local_folder(pretrained_model_name_or_path, (_FILE, "config.json", *TOKENIZER_FILES), **kwargs)
         tokenizer = QwenTokenizer.load(folder)
         path = folder / _FILE
         if not path.is_file():
+            if not (folder / "config.json").is_file():
+                raise FileNotFoundError(f"no {_FILE} and no config.json in {folder}: the size of pictures is not known")
             return cls(tokenizer, QwenVLConfig.from_pretrained(folder))
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -147,38 +292,23 @@ class QwenVLProcessor:
                 f"{path}: expected JSON with image_size and num_queries, whole numbers ({error})."
             ) from error
         processor = cls.__new__(cls)
-        processor.tokenizer, processor.image_size, processor.num_queries = tokenizer, size, queries
+        processor._set(tokenizer, size, queries)
         return processor
 
 
-def _picture(image: Any) -> Image:
-    """Anything that `load_image` takes, and strings as paths: here the caller names files, not a text."""
-    if isinstance(image, Image):
-        return image
-    if isinstance(image, str) and not image.startswith("data:"):
-        image = Path(image)
-    return load_image(image)
+def check_ids(tokenizer: QwenTokenizer, config: QwenVLConfig) -> None:
+    """Raises ValueError unless both mean the same ids by `<img>`, `</img>` and the slots between."""
+    ours = (tokenizer.img_start_id, tokenizer.img_end_id, tokenizer.image_slot_id)
+    models = (config.image_start_id, config.image_end_id, config.image_slot_id)
+    if ours != models:
+        raise ValueError(
+            f"<img>, </img> and <imgpad> are {ours} in the tokenizer, but {models} in the model's configuration: "
+            "the two are not of the same checkpoint, or the tokenizer's file is cut short"
+        )
 
 
-def _parts(text: str, pictures: Sequence[Image]) -> tuple[Part, ...]:
-    """A text with placeholders as parts; boxes and quads refer to the last picture before them."""
-    parts: list[Part] = []
-    pieces = _PICTURE.split(text)
-    for shown, piece in enumerate(pieces):
-        spans = parse(piece)
-        if format_spans(spans) != piece:
-            # Not well formed: words, to the letter.
-            spans = [TextSpan(piece)]
-        for span in spans:
-            if isinstance(span, RegionSpan) and (span.boxes or span.quads):
-                if not shown:
-                    raise ValueError(f"A box or quad stands before any picture in {text[:80]!r}.")
-                image = pictures[shown - 1]
-                parts += to_regions(format_spans([span]), image.width, image.height, shown - 1)
-            elif isinstance(span, RegionSpan):
-                parts.append(Region(span.phrase))
-            elif isinstance(span, TextSpan) and span.text:
-                parts.append(Text(span.text))
-        if shown < len(pictures):
-            parts.append(pictures[shown])
-    return tuple(parts)
+def _refuse(kwargs: Mapping[str, Any]) -> None:
+    """Keywords of `transformers` that ask for nothing pass; one that asks for what is not done here is an error."""
+    for name, value in kwargs.items():
+        if value not in (None, False) and name != "add_special_tokens":
+            raise ValueError(f"QwenVLProcessor knows no {name}={value!r}")

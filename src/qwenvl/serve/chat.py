@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qwenvl.data.images import load_image
+from qwenvl.model.processor import QwenVLProcessor, check_ids
 from qwenvl.sample import Image, Part, Region, Text, Turn
 from qwenvl.serve.draw import draw_answer
 from qwenvl.serve.engine import Generation, generate, stream
 from qwenvl.text import markup
-from qwenvl.text.chatml import DEFAULT_SYSTEM, dialogue_sample, named_picture, window
+from qwenvl.text.chatml import DEFAULT_SYSTEM, dialogue_sample, picture_meant, window
 from qwenvl.text.geometry import box_from_grid, quad_from_grid
 from qwenvl.text.render import Example, render
 
 if TYPE_CHECKING:
     from PIL import Image as PILImage
 
+    from qwenvl.data.images import Source
     from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
     from qwenvl.text.tokenizer import QwenTokenizer
 
@@ -63,20 +65,24 @@ class Reply:
 class Chat:
     """A conversation with a model, which it remembers. Not for use from several threads at once.
 
+    `tokenizer` is the model's, or its processor, which holds one. `fetch` gets pictures that are given by address.
     `max_tokens` bounds what the model is shown, answer included: older exchanges are left out first. It defaults to
     the length that the model was made for. Pictures are numbered in the order given ("Picture 1: …"), so a question
-    may name them.
+    may name them. Raises ValueError where model and tokenizer are not of the same checkpoint.
     """
 
     def __init__(
         self,
         model: QwenVLForConditionalGeneration,
-        tokenizer: QwenTokenizer,
+        tokenizer: QwenVLProcessor | QwenTokenizer,
         system: str = DEFAULT_SYSTEM,
         options: Generation | None = None,
         max_tokens: int | None = None,
+        fetch: Callable[[str], bytes] | None = None,
     ) -> None:
-        self.model, self.tokenizer, self.system = model, tokenizer, system
+        self.model, self.system, self.fetch = model, system, fetch
+        self.tokenizer = tokenizer.tokenizer if isinstance(tokenizer, QwenVLProcessor) else tokenizer
+        check_ids(self.tokenizer, model.config)
         self.options = options or Generation()
         self.max_tokens = max_tokens or int(model.config.text_config.seq_length)
         self.turns: list[Turn] = []
@@ -91,8 +97,8 @@ class Chat:
         """Forget the conversation."""
         self.turns, self.reply = [], None
 
-    def ask(self, question: str | Sequence[Part], images: Sequence[Image | str | Path | bytes] = ()) -> Reply:
-        """Answer a question about `images` (given now) and the conversation so far.
+    def ask(self, question: str | Sequence[Part], images: Sequence[Source] = ()) -> Reply:
+        """Answer a question about `images` (given now, as paths or what else `load_image` takes) and the conversation.
 
         A question is plain text, which is never read as markup, or parts: `(Region("This", boxes=(…,)), Text(" is"))`
         points at a place. Raises `qwenvl.data.images.ImageError` for what is no picture, ValueError when the question
@@ -105,7 +111,7 @@ class Chat:
     def stream(
         self,
         question: str | Sequence[Part],
-        images: Sequence[Image | str | Path | bytes] = (),
+        images: Sequence[Source] = (),
         stop: threading.Event | None = None,
     ) -> Generator[str, None, None]:
         """Like `ask`, piece by piece; the pieces joined are `Reply.raw`, and the whole `Reply` is in `reply`
@@ -131,11 +137,9 @@ class Chat:
         if not said:
             self._answered(asked, "")
 
-    def _prompt(
-        self, question: str | Sequence[Part], images: Sequence[Image | str | Path | bytes]
-    ) -> tuple[list[Turn], Example]:
+    def _prompt(self, question: str | Sequence[Part], images: Sequence[Source]) -> tuple[list[Turn], Example]:
         """The whole conversation with the question as its last turn, and what the model is shown of it."""
-        loaded = tuple(_load(image) for image in images)
+        loaded = tuple(load_image(image, verify=True, paths=True, fetch=self.fetch) for image in images)
         parts = (Text(question),) if isinstance(question, str) else tuple(question)
         asked = [*self.turns, Turn("user", (*loaded, *parts))]
         room = self.max_tokens - min(self.options.max_new_tokens, self.max_tokens // 4)
@@ -172,16 +176,14 @@ class Chat:
 def answer_parts(raw: str, question: str, images: Sequence[Image]) -> tuple[Part, ...]:
     """A generated text as parts, boxes in pixels. Anything goes in; what is no markup stays words.
 
-    Boxes are in the picture that was named last before them ("Picture 2"), in the answer or else in the question;
-    where none was named, or there is no such picture, in the one given last. Without pictures the numbers have no
-    meaning and are dropped.
+    `qwenvl.text.chatml.picture_meant` says which picture a box is in, by the words of the question and then of the
+    answer before it. Without pictures the numbers have no meaning and are dropped.
     """
-    current = _named(question, len(images), len(images) - 1)
+    current = picture_meant(question, len(images))
     parts: list[Part] = []
     for span in markup.parse(raw):
         if isinstance(span, markup.RegionSpan):
-            current = _named(span.phrase or "", len(images), current)
-            if not images or not (span.boxes or span.quads):
+            if current is None or not (span.boxes or span.quads):
                 parts.append(Text(span.phrase or ""))
                 continue
             width, height = images[current].width, images[current].height
@@ -189,24 +191,10 @@ def answer_parts(raw: str, question: str, images: Sequence[Image]) -> tuple[Part
             quads = tuple(quad_from_grid(cells, width, height) for cells in span.quads)
             parts.append(Region(span.phrase, boxes, quads, image=current))
         elif isinstance(span, markup.TextSpan):  # a picture that the model made up is dropped
-            current = _named(span.text, len(images), current)
+            current = picture_meant(span.text, len(images), current)
             parts.append(Text(span.text))
     return tuple(parts)
 
 
-def _named(text: str, count: int, otherwise: int) -> int:
-    """The number (from 0) of the picture that `text` names last, if there is such a one among `count`."""
-    number = named_picture(text, count)
-    return otherwise if number is None else number - 1
-
-
 def _pictures(turns: Sequence[Turn]) -> tuple[Image, ...]:
     return tuple(part for turn in turns for part in turn.parts if isinstance(part, Image))
-
-
-def _load(image: Image | str | Path | bytes) -> Image:
-    if isinstance(image, Image):
-        return image
-    from qwenvl.data.images import load_image
-
-    return load_image(Path(image) if isinstance(image, str) else image, verify=True)

@@ -112,13 +112,18 @@ def _joined(parts: Iterable[Part]) -> list[Part]:
     return joined
 
 
-def named_picture(text: str, count: int | None = None) -> int | None:
-    """The number of the picture that `text` names last ("Picture 2", "图2"), from 1; None where it names none.
+def picture_meant(words: str, count: int, otherwise: int | None = None, first: int = 1) -> int | None:
+    """The picture (from 0, among the `count` shown so far) that a place behind `words` is in.
 
-    With `count`, numbers beyond that many pictures name nothing.
+    Tokens do not say which picture a box is in. It is the one that the words name last, if there is such a picture;
+    else `otherwise`, what earlier words meant; else, at the start of a question, the one shown last. None without
+    pictures. `first` is the number that the first of them bears (not 1 where earlier ones fell out of the window).
     """
-    numbers = [int(number) for number in _NAMED.findall(text)]
-    return next((n for n in reversed(numbers) if count is None or 1 <= n <= count), None)
+    if not count:
+        return None
+    named = [int(number) - first for number in _NAMED.findall(words)]
+    meant = next((index for index in reversed(named) if 0 <= index < count), otherwise)
+    return count - 1 if meant is None else meant
 
 
 def window(turns: Sequence[Turn], max_tokens: int, count: Callable[[Sequence[Turn]], int]) -> tuple[Turn, ...]:

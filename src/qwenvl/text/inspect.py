@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qwenvl.sample import Image, Region
-from qwenvl.text.chatml import named_picture
+from qwenvl.text.chatml import picture_meant
 from qwenvl.text.draw import draw_regions
 from qwenvl.text.markup import to_regions
 from qwenvl.text.render import IGNORED, Example
@@ -87,7 +87,7 @@ def regions_of(example: Example, tokenizer: QwenTokenizer) -> list[list[Region]]
     """
     texts = [""] * len(example.slots)
     current = last = 0
-    numbered: int | None = None  # the slot that "Picture 1" means, once a picture was shown with a number
+    first: int | None = None  # the number of the first picture, once one was shown with its number
     header = ""
     open_tags = 0
     user = tokenizer.encode("user\n")
@@ -97,7 +97,7 @@ def regions_of(example: Example, tokenizer: QwenTokenizer) -> list[list[Region]]
         if run.kind == "image":
             current = last = starts[at]
             number = _HEADER.search(header)
-            numbered = last + 1 - int(number[1]) if number else None
+            first = int(number[1]) - last if number else None
         elif run.kind == "special":
             if run.text == "<|im_start|>":
                 # An answer goes on with what its question named.
@@ -107,9 +107,8 @@ def regions_of(example: Example, tokenizer: QwenTokenizer) -> list[list[Region]]
             if texts:
                 texts[current] += run.text
         elif texts:
-            named = named_picture(run.text) if numbered is not None and not open_tags else None
-            if named is not None and numbered is not None and 0 <= numbered + named - 1 <= last:
-                current = numbered + named - 1
+            meant = picture_meant(run.text, last + 1, current, first) if first is not None and not open_tags else None
+            current = current if meant is None else meant
             # A tag that is only spelt in ordinary letters is no tag.
             texts[current] += run.text.replace("<", "‹").replace("＜", "‹")
         header = run.text if run.kind == "text" else header if run.text == "<img>" else ""

@@ -6,6 +6,9 @@ import base64
 import binascii
 from pathlib import Path
 
+_LARGEST_FILE = 64 << 20
+_LONGEST_TOKEN = 1024
+
 
 def _characters() -> list[str]:
     """For each byte the printable character that stands for it in byte-level BPE files (the convention of GPT-2).
@@ -24,24 +27,34 @@ BYTE_OF_CHARACTER = {character: byte for byte, character in enumerate(CHARACTER_
 def read_tiktoken(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """The vocabulary (characters standing for bytes → id) and the merges in order of rank.
 
-    Raises FileNotFoundError, or ValueError naming the line, or when ranks have gaps or a single byte is missing.
+    Raises FileNotFoundError, or ValueError naming the line that is not what it must be: a token in base64 and its rank,
+    counted from 0 without gaps.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no vocabulary at {path}: expected the file qwen.tiktoken of a released checkpoint")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise ValueError(f"{path}: more than {_LARGEST_FILE:,} bytes, which is no vocabulary")
     ranks: dict[bytes, int] = {}
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         if not line.strip():
             continue
         try:
-            token, rank = line.split()
-            ranks[base64.b64decode(token, validate=True)] = int(rank)
-        except (ValueError, binascii.Error) as error:
-            raise ValueError(f"{path}, line {number}: expected 'base64 rank', found {line[:60]!r}") from error
-    if sorted(ranks.values()) != list(range(len(ranks))):
-        raise ValueError(f"{path}: the ranks must be 0 … {len(ranks) - 1} without gaps; the file is damaged")
+            encoded, rank = line.split()
+            token = base64.b64decode(encoded, validate=True)
+            if int(rank) != len(ranks) or token in ranks or not 0 < len(token) <= _LONGEST_TOKEN:
+                raise ValueError
+        except (ValueError, binascii.Error):
+            raise ValueError(
+                f"{path}, line {number}: expected a new token in base64 and the rank {len(ranks)}, "
+                f"found {line[:60]!r}; the file is cut short or damaged: copy it again"
+            ) from None
+        ranks[token] = len(ranks)
     missing = [byte for byte in range(256) if bytes([byte]) not in ranks]
     if missing:
-        raise ValueError(f"{path}: byte {missing[0]:#04x} has no token; the file is damaged")
+        raise ValueError(
+            f"{path}: ends after line {len(ranks)}, and byte {missing[0]:#04x} has no token; "
+            "the file is cut short or damaged: copy it again"
+        )
     vocabulary = {_spell(token): rank for token, rank in ranks.items()}
     merges = []
     for token in sorted(ranks, key=ranks.__getitem__):

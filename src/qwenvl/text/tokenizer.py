@@ -15,11 +15,15 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from qwenvl.text.chatml import CHAT_TEMPLATE
 from qwenvl.text.tiktoken_file import BYTE_OF_CHARACTER, read_tiktoken
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SPECIAL_TOKENS: tuple[str, ...] = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
@@ -35,7 +39,18 @@ SPLIT_PATTERN = (
 
 _CACHED_LENGTH = 96
 _CACHE_SIZE = 1 << 15
-_FILE = "tokenizer.json"
+FILES = ("tokenizer.json", "qwen.tiktoken")
+"""What `QwenTokenizer.load` reads, the first that is there."""
+
+_FILE, _RELEASED = FILES
+_SETTINGS = {
+    "eos_token": "<|endoftext|>",
+    "pad_token": "<|endoftext|>",
+    "clean_up_tokenization_spaces": False,
+    "model_input_names": ["input_ids", "attention_mask"],
+    "padding_side": "left",
+    "chat_template": CHAT_TEMPLATE,
+}
 
 
 class QwenTokenizer:
@@ -147,12 +162,13 @@ class QwenTokenizer:
     def encode_with_specials(self, text: str) -> list[int]:
         """The ids of a **trusted** text in which special tokens are spelt out: for tools, not for what a user typed."""
         ids: list[int] = []
-        for piece in self._splitter.split(_clean(text)):
-            if piece in self._specials:
-                ids.append(self._specials[piece])
-            elif piece:
-                ids += self.encode_cached(piece)
+        for piece in self.split_specials(text):
+            ids += (self._specials[piece],) if piece in self._specials else self.encode_cached(piece)
         return ids
+
+    def split_specials(self, text: str) -> list[str]:
+        """A **trusted** text cut into special tokens and the words between them."""
+        return [piece for piece in self._splitter.split(_clean(text)) if piece]
 
     @functools.cached_property
     def _splitter(self) -> re.Pattern[str]:
@@ -161,17 +177,28 @@ class QwenTokenizer:
     # -- ids to text -----------------------------------------------------------------------------------------------
 
     def decode(self, ids: Sequence[int], skip_special: bool = False) -> str:
-        """The text of ids. A picture's slots collapse to `<img></img>`; broken UTF-8 and unknown ids show as U+FFFD."""
+        """The text of ids. A picture's slots collapse to `<img></img>`; broken UTF-8 and unknown ids show as U+FFFD.
+
+        The reference writes a picture's path into the first of its slots: that goes too.
+        """
         data = bytearray()
-        in_picture = False
+        opened = -1  # where the words behind an <img> start
+        in_slots = False
         for number in ids:
             token = self._names.get(number)
             if token is None:
                 data += self._token_bytes(number)
+                in_slots = False
                 continue
-            in_picture = number == self.img_start_id or (in_picture and number == self.image_slot_id)
-            if not skip_special and not (in_picture and number == self.image_slot_id):
+            if number == self.image_slot_id and (in_slots or opened >= 0):
+                if opened >= 0:
+                    del data[opened:]
+                opened, in_slots = -1, True
+                continue
+            if not skip_special:
                 data += token.encode()
+            opened = len(data) if number == self.img_start_id else -1
+            in_slots = False
         return data.decode("utf-8", "replace")
 
     def token_text(self, number: int) -> str:
@@ -197,6 +224,21 @@ class QwenTokenizer:
         """Write `tokenizer.json` and `tokenizer_config.json` (with chat template) for `load` and for `transformers`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        self._full().save(str(folder / _FILE))
+        text = json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **_SETTINGS}, indent=2, ensure_ascii=False)
+        (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
+
+    def to_transformers(self) -> PreTrainedTokenizerFast:
+        """The tokenizer as one of `transformers`, which reads special tokens in a text as such: for trusted text.
+
+        For untrusted messages use its `apply_chat_template(…, sanitize_control_tokens=True)`.
+        """
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast(tokenizer_object=self._full(), **_SETTINGS)
+
+    def _full(self) -> Tokenizer:
+        """One Rust tokenizer with the special tokens among its own."""
         full = Tokenizer.from_str(self._ordinary.to_str())
         full.add_special_tokens(
             [
@@ -208,31 +250,23 @@ class QwenTokenizer:
             raise ValueError(
                 "the special ids do not follow the ordinary ones without a gap: tokenizer.json cannot say that"
             )
-        full.save(str(folder / _FILE))
-        config = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "eos_token": "<|endoftext|>",
-            "pad_token": "<|endoftext|>",
-            "clean_up_tokenization_spaces": False,
-            "model_input_names": ["input_ids", "attention_mask"],
-            "padding_side": "left",
-            "chat_template": CHAT_TEMPLATE,
-        }
-        text = json.dumps(config, indent=2, ensure_ascii=False)
-        (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
+        return full
 
     @classmethod
     def load(cls, folder: str | Path) -> QwenTokenizer:
         """Read what `save` wrote, or the `qwen.tiktoken` of a released checkpoint's folder.
 
-        Raises FileNotFoundError where neither is there, ValueError where `tokenizer.json` is not a Qwen tokenizer.
+        Raises FileNotFoundError where neither is there, ValueError where `tokenizer.json` is not a Qwen tokenizer or
+        `qwen.tiktoken` is damaged or shorter than the `config.json` beside it says.
         """
         path = Path(folder) / _FILE
         if not path.is_file():
-            released = Path(folder) / "qwen.tiktoken"
+            released = Path(folder) / _RELEASED
             if released.is_file():
-                return cls.from_tiktoken(released)
-            raise FileNotFoundError(f"no tokenizer in {folder}: expected {_FILE} or qwen.tiktoken there")
+                tokenizer = cls.from_tiktoken(released)
+                _check_whole(tokenizer, released)
+                return tokenizer
+            raise FileNotFoundError(f"no tokenizer in {folder}: expected {_FILE} or {_RELEASED} there")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             specials = {token["content"]: token["id"] for token in content["added_tokens"]}
@@ -247,6 +281,22 @@ class QwenTokenizer:
 
     def __setstate__(self, state: tuple[str, dict[str, int]]) -> None:
         QwenTokenizer.__init__(self, Tokenizer.from_str(state[0]), state[1])
+
+
+def _check_whole(tokenizer: QwenTokenizer, path: Path) -> None:
+    """A file that ends between two lines looks whole, but its special tokens would have other ids than the model's."""
+    try:
+        config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+        wanted = config["visual"]["image_start_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if wanted != tokenizer.img_start_id:
+        lines, missing = min(tokenizer._names), wanted - tokenizer.img_start_id
+        raise ValueError(
+            f"{path}: ends after line {lines}, {abs(missing)} lines too {'early' if missing > 0 else 'late'}: <img> is "
+            f"{tokenizer.img_start_id} behind these tokens, but {wanted} in {path.parent / 'config.json'}; "
+            "copy the file of this checkpoint again"
+        )
 
 
 def _clean(text: str) -> str:
