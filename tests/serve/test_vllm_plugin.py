@@ -154,6 +154,7 @@ def test_vllm_says_what_we_say_to_twenty_pictures_in_one_batch(monkeypatch: pyte
         dtype="float32",
         enforce_eager=True,
         max_num_batched_tokens=8192,
+        gpu_memory_utilization=0.3,  # of a CPU: its memory, which others use too
         limit_mm_per_prompt={"image": 2},
     )
     assert engine.llm_engine.model_config.max_model_len == loaded.model.config.text_config.seq_length
