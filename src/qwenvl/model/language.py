@@ -203,11 +203,14 @@ class QwenVLTextModel(PreTrainedModel):  # type: ignore[misc]
         exponent = torch.arange(0, dim, 2, device=like.device, dtype=torch.float32) / dim
         base: float | Tensor = config.rope_theta
         scale = None
+        # vLLM lays the tokens of many prompts in one row and compiles it once: no length of it may decide anything.
+        packed = config._attn_implementation == "vllm"
         if not self.training:
-            alpha = self._ntk_alpha(position_ids.shape[1], attention_mask, cache) if config.use_dynamic_ntk else None
+            ntk = config.use_dynamic_ntk and not packed
+            alpha = self._ntk_alpha(position_ids.shape[1], attention_mask, cache) if ntk else None
             if alpha is not None:
                 base = (config.rope_theta * alpha.to(like.device) ** (dim / (dim - 2)))[:, None]
-            if config.use_logn_attn and self._may_pass(position_ids.shape[1], cache):
+            if config.use_logn_attn and (packed or self._may_pass(position_ids.shape[1], cache)):
                 factor = (position_ids + 1).float().log() / math.log(config.seq_length)
                 scale = factor.clamp(min=1.0)[:, None, :, None].to(like.dtype)
         frequency = base**-exponent

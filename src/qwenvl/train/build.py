@@ -22,7 +22,10 @@ def build_model(spec: ModelSpec, tokenizer: QwenTokenizer) -> QwenVLForCondition
     if not torch.cuda.is_available():
         # of all attention functions this one trains fastest on a CPU
         config._attn_implementation = "matmul"
-    return QwenVLForConditionalGeneration(config)
+    model = QwenVLForConditionalGeneration(config)
+    # Other engines stop where the checkpoint says, and know nothing of dialogues.
+    model.generation_config.eos_token_id = [tokenizer.eos_id, tokenizer.im_end_id]
+    return model
 
 
 def build_config(spec: ModelSpec, tokenizer: QwenTokenizer) -> QwenVLConfig:
