@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import initialization
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -102,10 +101,9 @@ class PositionAwareAdapter(nn.Module):
         if grid * grid != patches:
             raise ValueError(f"The adapter needs a square grid of patches; got {patches}.")
         content = self.norm_kv(self.kv_proj(features))
-        # The queries are the same for every picture, and W(x + p) = Wx + Wp: both are computed once for the batch.
+        # The queries are the same for every picture: computed once for the batch.
         query = self.q_proj(self.norm_q(self.query) + self.positions)
-        places = functional.linear(resize_positions(self.positions, grid), self.k_proj.weight, self.k_proj.bias)
-        key = functional.linear(content, self.k_proj.weight) + places
+        key = self.k_proj(content + resize_positions(self.positions, grid))
         value = self.v_proj(content)
 
         def by_head(x: Tensor) -> Tensor:
