@@ -122,6 +122,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("out", type=Path, metavar="OUT", help="folder of the whole model; must be empty or absent")
     p.add_argument("--base", metavar="DIR", help="the model that was trained, where it no longer is where it was")
 
+    p = verb("quantize", quantize, "write a model with its linear layers' weights in 8 or 4 bits")
+    p.add_argument("model", metavar="MODEL", help="a checkpoint folder, or nano")
+    p.add_argument("out", type=Path, metavar="OUT", help="folder of the quantised model; must be empty or absent")
+    p.add_argument("--bits", type=int, default=8, help="8 (default) or 4")
+    p.add_argument("--vision", action="store_true", help="the vision tower too, not the decoder alone")
+
     p = verb("eval", evaluate, "score a model on held-out scenes")
     _model(p)
     p.add_argument("--count", type=_positive, default=400, help="how many scenes (default: %(default)s)")
@@ -184,9 +190,7 @@ def train(options: argparse.Namespace) -> None:
     from qwenvl.train.run import train as run
 
     out = options.out or Path("runs") / recipe.name
-    model = run(
-        recipe, out, options.data, strict=options.strict, fresh=options.fresh, image_root=options.image_root
-    )
+    model = run(recipe, out, options.data, strict=options.strict, fresh=options.fresh, image_root=options.image_root)
     print(f"\nThe model is in {model}. Talk to it:\n  qwenvl chat --model {model} --image PICTURE")
 
 
@@ -196,6 +200,16 @@ def merge(options: argparse.Namespace) -> None:
 
     base = run(options.run, options.out, options.base)
     print(f"Merged into {base}: the whole model is in {options.out}. Talk to it:\n  qwenvl chat --model {options.out}")
+
+
+def quantize(options: argparse.Namespace) -> None:
+    """`qwenvl quantize`."""
+    from qwenvl.model.quantize import write_quantized
+
+    done, left = write_quantized(options.model, options.out, options.bits, options.vision)
+    note = f" ({left} others have no shape for it and stay)" if left else ""
+    print(f"{options.out}: {done} layers in {options.bits} bits{note}, the rest in bfloat16. Talk to it:")
+    print(f"  qwenvl chat --model {options.out}")
 
 
 def evaluate(options: argparse.Namespace) -> None:

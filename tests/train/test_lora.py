@@ -100,7 +100,9 @@ def test_the_saved_additions_are_small_and_whole_for_chat(run: Path, base: Path)
     assert loaded.folder == folder and has_lora(loaded.model)
     assert not torch.equal(logits(loaded.model), logits(load(base).model))
     checkpoint = max((run / "checkpoints").iterdir())
-    assert set(load_file(checkpoint / "model.safetensors")) == {n for n, _ in loaded.model.named_parameters() if is_lora(n)}
+    assert set(load_file(checkpoint / "model.safetensors")) == {
+        n for n, _ in loaded.model.named_parameters() if is_lora(n)
+    }
 
 
 def test_peft_reads_the_folder(run: Path, base: Path) -> None:
@@ -267,7 +269,11 @@ def test_additions_learn_beside_four_bits(base: Path) -> None:
     freeze(model, ("vision", "adapter", "decoder"))
     model.train()
     ids = torch.randint(0, 300, (2, 12))
-    ids[:, 1], ids[:, 6], ids[:, 2:6] = model.config.image_start_id, model.config.image_end_id, model.config.image_slot_id
+    ids[:, 1], ids[:, 6], ids[:, 2:6] = (
+        model.config.image_start_id,
+        model.config.image_end_id,
+        model.config.image_slot_id,
+    )
     model(input_ids=ids, labels=ids, pixel_values=torch.randn(2, 3, 32, 32)).loss.backward()
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
     assert learning and all(is_lora(name) and p.grad is not None for name, p in learning.items())

@@ -11,6 +11,7 @@ import torch
 from transformers.utils import logging
 
 from qwenvl.model.lora import base_of, is_lora_folder, load_lora
+from qwenvl.model.quantize import is_quantized
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
 
@@ -72,7 +73,8 @@ def load(name: str | Path = "nano", device: str | torch.device = "cpu", dtype: t
     """
     additions = Path(name) if is_lora_folder(Path(name)) else None
     folder = resolve(base_of(additions) if additions else name)
-    if dtype is None and str(device).startswith("cpu"):
+    # what is quantised works in bfloat16 everywhere
+    if dtype is None and not is_quantized(folder) and str(device).startswith("cpu"):
         dtype = torch.float32
     try:
         with quietly():

@@ -27,7 +27,13 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NAME, _PREFIX = "default", "base_model.model."
 
 # What PEFT can also do and this project's folders do not hold.
-_PLAIN = {"use_dora": False, "modules_to_save": None, "bias": "none", "lora_bias": False, "trainable_token_indices": None}
+_PLAIN = {
+    "use_dora": False,
+    "modules_to_save": None,
+    "bias": "none",
+    "lora_bias": False,
+    "trainable_token_indices": None,
+}
 
 
 class LoraError(ValueError):
@@ -61,9 +67,7 @@ def add_lora(model: PreTrainedModel, spec: LoraSpec, base: str) -> None:
 
     _inject(
         model,
-        LoraConfig(
-            r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=layers, bias="none"
-        ),
+        LoraConfig(r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=layers, bias="none"),
         base,
     )
 
