@@ -102,7 +102,8 @@ def test_a_quantised_folder_is_small_and_answers_nearly_the_same(
         if isinstance(layer, Int8Linear | Int4Linear)
     )
     before, after = ((folder / "model.safetensors").stat().st_size for folder in (PACKAGED / "nano", out))
-    assert after == pytest.approx(before - saved, rel=0.02)
+    # all but the scales of 8 bits and torchao's notes on each tensor
+    assert 0.85 * saved < before - after <= saved
     capsys.readouterr()
     assert main(["chat", "--model", str(out), "What color is it?", "--max-new-tokens", "2"]) == 0
     with pytest.raises(ValueError, match="not serializable"):
