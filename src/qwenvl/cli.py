@@ -80,6 +80,9 @@ def _missing(error: ModuleNotFoundError) -> str:
         **dict.fromkeys(("sklearn", "pyarrow", "scipy"), "data"),
         **dict.fromkeys(("dashscope", "tiktoken"), "tokenizer"),
         "matplotlib": "train",
+        "peft": "finetune",
+        "bitsandbytes": "qlora",
+        "torchao": "quantize",
     }  # fmt: skip
     package = (error.name or "").split(".")[0]
     extra = extras.get(package)
@@ -113,6 +116,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, help="folder of the run (default: runs/<recipe>)")
     p.add_argument("--strict", action="store_true", help="stop at the first bad row instead of skipping it")
     p.add_argument("--fresh", action="store_true", help="start over instead of continuing what is there")
+
+    p = verb("merge", merge, "join what a LoRA run learnt with the model that it started from: one whole folder")
+    p.add_argument("run", type=Path, metavar="RUN", help="the run's folder, or that of the additions (RUN/model)")
+    p.add_argument("out", type=Path, metavar="OUT", help="folder of the whole model; must be empty or absent")
+    p.add_argument("--base", metavar="DIR", help="the model that was trained, where it no longer is where it was")
+
+    p = verb("quantize", quantize, "write a model with its linear layers' weights in 8 or 4 bits")
+    p.add_argument("model", metavar="MODEL", help="a checkpoint folder, or nano")
+    p.add_argument("out", type=Path, metavar="OUT", help="folder of the quantised model; must be empty or absent")
+    p.add_argument("--bits", type=int, default=8, help="8 (default) or 4")
+    p.add_argument("--vision", action="store_true", help="the vision tower too, not the decoder alone")
 
     p = verb("eval", evaluate, "score a model on held-out scenes")
     _model(p)
@@ -176,10 +190,26 @@ def train(options: argparse.Namespace) -> None:
     from qwenvl.train.run import train as run
 
     out = options.out or Path("runs") / recipe.name
-    model = run(
-        recipe, out, options.data, strict=options.strict, fresh=options.fresh, image_root=options.image_root
-    )
+    model = run(recipe, out, options.data, strict=options.strict, fresh=options.fresh, image_root=options.image_root)
     print(f"\nThe model is in {model}. Talk to it:\n  qwenvl chat --model {model} --image PICTURE")
+
+
+def merge(options: argparse.Namespace) -> None:
+    """`qwenvl merge`."""
+    from qwenvl.model.merge import merge as run
+
+    base = run(options.run, options.out, options.base)
+    print(f"Merged into {base}: the whole model is in {options.out}. Talk to it:\n  qwenvl chat --model {options.out}")
+
+
+def quantize(options: argparse.Namespace) -> None:
+    """`qwenvl quantize`."""
+    from qwenvl.model.quantize import write_quantized
+
+    done, left = write_quantized(options.model, options.out, options.bits, options.vision)
+    note = f" ({left} others have no shape for it and stay)" if left else ""
+    print(f"{options.out}: {done} layers in {options.bits} bits{note}, the rest in bfloat16. Talk to it:")
+    print(f"  qwenvl chat --model {options.out}")
 
 
 def evaluate(options: argparse.Namespace) -> None:

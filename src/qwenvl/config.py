@@ -106,7 +106,8 @@ class Stage:
     `objective` "next_token" is the paper's; "regions" trains ViT and adapter on what stands where
     (`qwenvl.train.regions`). `sequence` tokens a row, `rows` rows a micro-batch, `accumulation` micro-batches a
     step. `optimizer` "muon" takes the hidden matrices to Muon (at `matrix_lr`) and the rest to AdamW (at `lr`).
-    `isolate` keeps packed samples from seeing each other.
+    `isolate` keeps packed samples from seeing each other. `gradient_checkpointing` computes activations twice instead
+    of keeping them: less memory, about a third more time.
     """
 
     name: str
@@ -129,6 +130,23 @@ class Stage:
     weight_decay: float = 0.05
     clip: float = 1.0
     layer_decay: float = 1.0
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class LoraSpec:
+    """Low-rank additions to frozen linear layers (Hu et al. 2021, "LoRA"): W x + (alpha / rank) B A x.
+
+    `targets` name the layers: a part ("decoder") or a part and the end of a layer's name ("decoder.qkv_proj"); see
+    `qwenvl.model.names`. `dropout` is that of x on its way to A. `quantize` "nf4" keeps the decoder's frozen layers in
+    4 bits (Dettmers et al. 2023, "QLoRA").
+    """
+
+    targets: tuple[str, ...]
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    quantize: Literal["nf4"] | None = None
 
 
 @dataclass(frozen=True)
@@ -143,8 +161,8 @@ class Recipe:
     """Everything that decides a run, but the user's own data and the folder it is written to.
 
     `init` is a checkpoint to go on from (a folder, or "nano" for the one that ships); its sizes and its tokenizer are
-    taken then, and `model` and `tokenizer` must be left out. `ranks` processes train together and share
-    the cores.
+    taken then, and `model` and `tokenizer` must be left out. With `lora`, its weights stay as they are and what a stage
+    trains are the low-rank additions of the parts it names. `ranks` processes train together and share the cores.
     """
 
     name: str
@@ -153,6 +171,7 @@ class Recipe:
     tokenizer: TokenizerSpec | None = None
     corpus: CorpusSpec | None = None
     init: str | None = None
+    lora: LoraSpec | None = None
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     ranks: int = 1
@@ -195,7 +214,38 @@ def _checked(recipe: Recipe, where: str) -> Recipe:
         raise ConfigError(f"{where}: the key {'model' if recipe.model is None else 'tokenizer'!r} is missing")
     if not recipe.stages:
         raise ConfigError(f"{where}: 'stages' is empty; a run needs at least one")
+    if recipe.lora is not None:
+        _check_lora(recipe, recipe.lora, where)
     return recipe
+
+
+def _check_lora(recipe: Recipe, lora: LoraSpec, where: str) -> None:
+    if recipe.init is None:
+        raise ConfigError(f"{where}: 'lora' adds to a trained model: name it with 'init' instead of 'model'")
+    if not lora.targets:
+        parts = ", ".join(typing.get_args(Trainable))
+        raise ConfigError(f"{where}.lora.targets: empty; name layers like decoder.qkv_proj, or parts ({parts})")
+    if lora.rank < 1:
+        raise ConfigError(f"{where}.lora.rank: expected 1 or more, found {lora.rank}")
+    if not 0.0 <= lora.dropout < 1.0:
+        raise ConfigError(f"{where}.lora.dropout: expected 0 or more and less than 1, found {lora.dropout}")
+    parts_with = {target.partition(".")[0] for target in lora.targets}
+    for stage in recipe.stages:
+        if stage.optimizer == "muon":
+            raise ConfigError(f"{where}: stage {stage.name!r}: muon is for whole matrices; with 'lora' take adamw")
+        without = [part for part in stage.trains if part not in parts_with]
+        if without:
+            raise ConfigError(
+                f"{where}: stage {stage.name!r} trains {without[0]}, but lora.targets names no layer of it; with "
+                f"'lora' a part trains through its additions only: add a target such as {without[0]}, or take "
+                f"{without[0]} out of 'trains'"
+            )
+    idle = sorted(parts_with - {part for stage in recipe.stages for part in stage.trains})
+    if idle:
+        raise ConfigError(
+            f"{where}.lora.targets names layers of {idle[0]}, which no stage trains: add {idle[0]} to a stage's "
+            "'trains', or take the targets out"
+        )
 
 
 def recipes() -> list[str]:

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
+from qwenvl.model.lora import base_of, is_lora_folder, load_lora
+from qwenvl.model.quantize import is_quantized
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
 
@@ -52,7 +54,9 @@ def resolve(name: str | Path) -> Path:
         raise ModelError(f"--model {name}: the folder {what}. Expected a checkpoint folder with config.json{known}")
     if not (folder / "config.json").is_file():
         inner = folder / "model"
-        hint = f"; did you mean {inner}?" if (inner / "config.json").is_file() else ""
+        hint = f"; did you mean {inner}?" if (inner / "config.json").is_file() or is_lora_folder(inner) else ""
+        if is_lora_folder(folder):
+            hint = ", only low-rank additions to a model; `qwenvl merge` makes a whole model of both"
         raise ModelError(f"{folder} is no checkpoint folder: it has no config.json{hint}")
     for kinds, what in ((("tokenizer.json", "qwen.tiktoken"), "tokenizer"), (("*.safetensors", "*.bin"), "weights")):
         if not any(next(folder.glob(kind), None) for kind in kinds):
@@ -63,11 +67,14 @@ def resolve(name: str | Path) -> Path:
 def load(name: str | Path = "nano", device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Loaded:
     """Load a checkpoint for answering. On a CPU it computes in float32, elsewhere in its own type, unless `dtype` says.
 
+    A folder of low-rank additions (LoRA) is loaded together with the model that it names.
     Raises ModelError for a folder that is no checkpoint, whose files are broken or do not fit each other, and for a
     device that is not there.
     """
-    folder = resolve(name)
-    if dtype is None and str(device).startswith("cpu"):
+    additions = Path(name) if is_lora_folder(Path(name)) else None
+    folder = resolve(base_of(additions) if additions else name)
+    # what is quantised works in bfloat16 everywhere
+    if dtype is None and not is_quantized(folder) and str(device).startswith("cpu"):
         dtype = torch.float32
     try:
         with quietly():
@@ -84,8 +91,10 @@ def load(name: str | Path = "nano", device: str | torch.device = "cpu", dtype: t
             f"{folder}: the tokenizer has {tokenizer.vocab_size} ids, the model only "
             f"{model.config.text_config.vocab_size}: the two are not of the same checkpoint"
         )
+    if additions:
+        load_lora(model, additions)
     try:
-        return Loaded(model.to(device).eval(), tokenizer, folder)
+        return Loaded(model.to(device).eval(), tokenizer, additions or folder)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"--device {device}: {_first_line(error)}") from error
 

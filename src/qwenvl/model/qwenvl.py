@@ -22,6 +22,7 @@ from qwenvl.model.configuration import QwenVLConfig
 from qwenvl.model.convert.official import released_config, released_state_dict
 from qwenvl.model.kernels import cross_entropy
 from qwenvl.model.language import QwenVLTextModel
+from qwenvl.model.quantize import use_kernels
 from qwenvl.model.vision import VisionTransformer
 
 IGNORE = -100
@@ -197,6 +198,15 @@ class QwenVLForConditionalGeneration(QwenVLPreTrainedModel, GenerationMixin):  #
         if released is not None:
             text = json.dumps(released, indent=2, sort_keys=True) + "\n"
             (Path(save_directory) / "config.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As `PreTrainedModel.from_pretrained`; what `qwenvl quantize` wrote gets the layers that work with it."""
+        found = super().from_pretrained(*args, **kwargs)
+        model = found[0] if isinstance(found, tuple) else found
+        if getattr(model, "quantization_method", None) == "torchao":
+            use_kernels(model)
+        return found
 
     def get_output_embeddings(self) -> nn.Module:
         """The language head."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import statistics
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from transformers import BitsAndBytesConfig
 
-from qwenvl.config import ConfigError, ModelSpec
+from qwenvl.config import ConfigError, LoraSpec, ModelSpec, Recipe
 from qwenvl.model.configuration import QwenVLConfig
 from qwenvl.model.load import quietly, resolve
+from qwenvl.model.lora import add_lora
+from qwenvl.model.names import HEAD, TargetError, chosen_layers
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
 
@@ -91,15 +94,89 @@ def _product_time(dtype: torch.dtype) -> float:
     return statistics.median(times[5:])
 
 
-def start_from(name: str | Path) -> tuple[QwenVLForConditionalGeneration, QwenTokenizer]:
+def start_from(
+    name: str | Path, lora: LoraSpec | None = None, precision: torch.dtype = torch.float32
+) -> tuple[QwenVLForConditionalGeneration, QwenTokenizer]:
     """A checkpoint's weights (a folder, or "nano") and its tokenizer, to be trained further.
 
-    Raises ConfigError when it can't be read.
+    With `lora` they stay frozen, so under bfloat16 they keep the type that they were saved in, or are held in 4 bits;
+    the additions are float32. Raises ConfigError when the checkpoint can't be read or a target names no layer of it.
     """
+    options: dict[str, Any] = {"dtype": torch.float32}
+    if lora is not None and precision == torch.bfloat16:
+        options["dtype"] = "auto"
     try:
         folder = resolve(name)
+        _not_quantized(folder)
+        if lora is not None and lora.quantize is not None:
+            options |= four_bits()
         with quietly():
-            model = QwenVLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+            model = QwenVLForConditionalGeneration.from_pretrained(folder, **options)
+        if lora is not None:
+            add_lora(model, lora, _portable(name, folder))
         return model, QwenTokenizer.load(folder)
+    except ConfigError:
+        raise
     except (OSError, ValueError) as error:
         raise ConfigError(f"init: {name} can't be loaded as a checkpoint: {error}") from None
+
+
+def check_start(recipe: Recipe) -> None:
+    """Say before any work what `start_from` would find wrong; takes no weights into memory. Raises ConfigError."""
+    if recipe.init is None:
+        return
+    folder = resolve(recipe.init)
+    _not_quantized(folder)
+    if recipe.lora is None:
+        return
+    import peft  # noqa: F401
+
+    if recipe.lora.quantize is not None:
+        four_bits()
+    with torch.device("meta"):
+        model = QwenVLForConditionalGeneration(QwenVLConfig.from_pretrained(folder))
+    try:
+        chosen_layers(model, recipe.lora.targets)
+    except TargetError as error:
+        raise ConfigError(f"lora.targets: {error}") from None
+
+
+def four_bits() -> dict[str, Any]:
+    """What `from_pretrained` takes to hold the decoder's linear layers in 4 bits (nf4, doubly quantised scales).
+
+    Vision tower, adapter, embeddings and language head stay as they are: they are a small part of a large model, and
+    pictures lose most by it. Raises ConfigError where no GPU is, ModuleNotFoundError without bitsandbytes.
+    """
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            "lora.quantize: nf4 needs a CUDA GPU, and torch sees none here. Without it the same recipe trains on a "
+            "CPU, with the frozen weights as they are: lora.quantize=null"
+        )
+    import bitsandbytes  # noqa: F401
+
+    device = torch.cuda.current_device()
+    return {"quantization_config": nf4_config(), "device_map": {"": device}}
+
+
+def nf4_config() -> BitsAndBytesConfig:
+    """QLoRA's own settings (Dettmers et al. 2023), for the decoder alone."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=["model.vision_tower", "model.adapter", HEAD],
+    )
+
+
+def _not_quantized(folder: Path) -> None:
+    if QwenVLConfig.get_config_dict(folder)[0].get("quantization_config") is not None:
+        raise ConfigError(
+            f"init: {folder} is quantised: its whole numbers can't be trained. Start from the model that it was made "
+            "of; to hold that one's frozen weights in 4 bits while LoRA trains beside them, set lora.quantize=nf4"
+        )
+
+
+def _portable(name: str | Path, folder: Path) -> str:
+    """How a folder of additions names its base: a folder by its full path, all else by the name it was asked by."""
+    return str(folder.resolve()) if Path(name).resolve() == folder.resolve() else str(name)

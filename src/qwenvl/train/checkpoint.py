@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from qwenvl.model.lora import has_lora, lora_state
 from qwenvl.train.errors import CheckpointError
 
 KEEP = 2
@@ -35,7 +36,7 @@ def save(folder: Path, model: nn.Module, optimizer: list[dict[str, Any]] | None,
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        tensors = {key: value.contiguous() for key, value in _unshared(model).items()}
+        tensors = {key: value.contiguous() for key, value in _learnt(model).items()}
         save_file(tensors, temporary / "model.safetensors")
         torch.save({"optimizer": optimizer, "rng": torch.get_rng_state()}, temporary / "optimizer.pt")
         state = {"stage": progress.stage, "step": progress.step, "loader": progress.loader, "extra": progress.extra}
@@ -80,20 +81,24 @@ def load(checkpoint: Path, model: nn.Module) -> list[dict[str, Any]] | None:
         raise CheckpointError(
             f"{checkpoint}: not readable ({error}); remove this folder to use the one before"
         ) from None
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    tied = set(model.state_dict()) - set(_unshared(model))
-    if unexpected or set(missing) - tied:
+    wanted = set(_learnt(model))
+    missing, unexpected = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)
+    if unexpected or missing:
         raise CheckpointError(
-            f"{checkpoint}: its weights do not fit the recipe's model (missing {sorted(set(missing) - tied)[:3]}, "
+            f"{checkpoint}: its weights do not fit the recipe's model (missing {missing[:3]}, "
             f"unknown {unexpected[:3]}): use another output folder, or start over"
         )
+    model.load_state_dict(tensors, strict=False)
     torch.set_rng_state(rest["rng"])
     optimizer: list[dict[str, Any]] | None = rest["optimizer"]
     return optimizer
 
 
-def _unshared(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The state dict with tied weights once."""
+def _learnt(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What training changes: the low-rank additions where the model has some, else all weights, tied ones once."""
+    if has_lora(model):
+        # what they are added to is the recipe's `init`, which is read again
+        return lora_state(model)
     seen: set[int] = set()
     result = {}
     for name, tensor in model.state_dict().items():

@@ -105,6 +105,8 @@ def train_stage(
 
     try:
         for step in range(place.step, stage.steps):
+            # dropout then depends on the step and the rank alone, so a continued run draws what it would have drawn
+            torch.manual_seed(_seed(recipe.seed, place.stage_index, step, place.ranks.rank))
             begin = time.perf_counter()
             micro = [next(batches) for _ in range(stage.accumulation)]
             meter.wait(time.perf_counter() - begin)
@@ -145,10 +147,15 @@ def _gradients(
     for batch in micro:
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             loss = objective(model, batch, items)
-        loss.value.backward()
+        if loss.value.requires_grad:  # not where the vision tower alone trains and these rows hold no picture
+            loss.value.backward()
         meter.add(batch, loss.tasks)
         share += loss.value.item()
     return share
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 def _bad(loss: float, norm: float, micro: list[Batch], place: Place) -> str:

@@ -15,7 +15,8 @@ from qwenvl.config import ConfigError, Recipe, Stage, from_dict, to_dict
 from qwenvl.data.corpus import make_scenes, store_sources
 from qwenvl.data.loader import Batches, Settings, Share
 from qwenvl.data.shards import ShardReader
-from qwenvl.model.load import quietly, resolve
+from qwenvl.model.load import quietly
+from qwenvl.model.lora import save_lora
 from qwenvl.model.processor import QwenVLProcessor
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.sample import Task
@@ -23,12 +24,12 @@ from qwenvl.tasks import TASKS
 from qwenvl.text.render import texts_of
 from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train import checkpoint
-from qwenvl.train.build import build_model, resolve_precision, start_from
+from qwenvl.train.build import build_model, check_start, resolve_precision, start_from
 from qwenvl.train.checkpoint import Progress
 from qwenvl.train.feed import feed
 from qwenvl.train.loop import Place, Stop, stopping, train_stage
 from qwenvl.train.parallel import Ranks, launch
-from qwenvl.train.stages import freeze, trainable_counts
+from qwenvl.train.stages import checkpointing, freeze, trainable_counts
 
 TOKENIZER_RECORDS = 3000
 
@@ -79,8 +80,7 @@ def prepare(
     """Make the run's corpus and tokenizer; what is already in `out` is not made again."""
     if not data and recipe.corpus is None:
         raise ConfigError(f"recipe {recipe.name!r} has no corpus of its own: name your data with --data FILE")
-    if recipe.init is not None:
-        resolve(recipe.init)
+    check_start(recipe)
     if data:
         store_sources(data, out / "corpus", strict=strict, quiet=quiet, image_root=image_root)
     elif recipe.corpus is not None:
@@ -98,19 +98,21 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
     """One rank's part: every stage from where the run stands, then rank 0 saves the model."""
     quiet = quiet or not ranks.first
     source = ShardReader(out / "corpus")
+    precision = _precision(recipe, out)
     torch.manual_seed(recipe.seed)
     if recipe.init is not None:
-        model, tokenizer = start_from(recipe.init)
+        model, tokenizer = start_from(recipe.init, recipe.lora, precision)
     else:
         tokenizer = QwenTokenizer.load(out / "tokenizer")
         model = build_model(recipe.model_spec, tokenizer)
     if torch.cuda.is_available():
         model.cuda()
-    progress, optimizer = _resume(model, recipe, out, ranks)
+    progress, optimizer = _resume(model, precision, out, ranks)
     with stopping(ranks.parent) as stop:
         while progress.stage < len(recipe.stages):
             stage = recipe.stages[progress.stage]
             freeze(model, stage.trains)
+            checkpointing(model, stage)
             missing = _tasks_without_data(source, stage)
             if len(missing) == len(stage.tasks):
                 _say(quiet, f"{stage.name}: skipped, the data has nothing for its tasks ({', '.join(missing)})")
@@ -130,10 +132,16 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
 
 
 def save_model(model: QwenVLForConditionalGeneration, tokenizer: QwenTokenizer, recipe: Recipe, folder: Path) -> None:
-    """Write weights, configuration, tokenizer and processor as a folder for `from_pretrained`; the recipe last."""
+    """Write weights, configuration, tokenizer and processor as a folder for `from_pretrained`; the recipe last.
+
+    Of a model with low-rank additions only these are written, with the name of the model that they belong to.
+    """
     model.eval()
-    with quietly():
-        model.save_pretrained(folder)
+    if recipe.lora is not None:
+        save_lora(model, folder)
+    else:
+        with quietly():
+            model.save_pretrained(folder)
     QwenVLProcessor(tokenizer, model.config).save_pretrained(folder)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(to_dict(recipe), sort_keys=False), encoding="utf-8")
 
@@ -155,15 +163,23 @@ def settings_of(stage: Stage, index: int, seed: int, queries: int, ranks: Ranks 
 
 
 def _resume(
-    model: QwenVLForConditionalGeneration, recipe: Recipe, out: Path, ranks: Ranks
+    model: QwenVLForConditionalGeneration, precision: torch.dtype, out: Path, ranks: Ranks
 ) -> tuple[Progress, list[dict[str, Any]] | None]:
     """Where the run stands, with that place's weights in the model; the beginning where nothing is saved."""
     checkpoints = checkpoint.complete(out / "checkpoints")
     ranks.barrier()
     if not checkpoints:
-        precision = str(resolve_precision(recipe.precision)).removeprefix("torch.")
-        return Progress(0, 0, None, {"elapsed": 0.0, "precision": precision, "world": ranks.world}), None
+        name = str(precision).removeprefix("torch.")
+        return Progress(0, 0, None, {"elapsed": 0.0, "precision": name, "world": ranks.world}), None
     return checkpoint.read_progress(checkpoints[-1]), checkpoint.load(checkpoints[-1], model)
+
+
+def _precision(recipe: Recipe, out: Path) -> torch.dtype:
+    """The type for matrix products: the one that the run began with, else what the recipe says."""
+    checkpoints = checkpoint.complete(out / "checkpoints")
+    if checkpoints:
+        return getattr(torch, checkpoint.read_progress(checkpoints[-1]).extra["precision"])  # type: ignore[no-any-return]
+    return resolve_precision(recipe.precision)
 
 
 def _train(
