@@ -20,7 +20,7 @@ from qwenvl.model.convert.official import is_released
 from qwenvl.model.convert.openclip import find_weights, read_openclip
 from qwenvl.model.convert.qwen import read_qwen
 from qwenvl.model.load import quietly
-from qwenvl.model.parts import ForeignDecoder, ForeignTower
+from qwenvl.model.parts import ForeignDecoder, ForeignTower, build_head
 from qwenvl.model.processor import CLIP_MEAN, CLIP_STD, QwenVLProcessor
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.model.vision import VisionTransformer, resize_positions
@@ -121,10 +121,16 @@ def join(vision: Vision, language: Language, queries: int = 256, seed: int = 0) 
         model.model.language_model = language.decoder
     torch.manual_seed(seed)
     model.model.adapter = PositionAwareAdapter(config).apply(model._init_weights).to(dtype)
-    model.lm_head = language.head
+    model.lm_head.weight = language.head.weight
     model.tie_weights()
     model.generation_config.update(**ends)
-    return model.eval()
+    for part in (config.vision_config, config.text_config):
+        # where the part was read from is no business of who reads the whole
+        part._name_or_path = ""
+    model.eval()
+    if isinstance(model.model.language_model, ForeignDecoder):
+        _check_decoder(model, tokenizer)
+    return model
 
 
 def read_language(folder: Path, dtype: torch.dtype | None = None) -> Language:
@@ -157,25 +163,29 @@ def _foreign_language(folder: Path, dtype: torch.dtype | None) -> Language:
     )
     if found["missing_keys"]:
         raise InitError(f"{folder}: its weights lack {min(found['missing_keys'])}")
-    config, head = model.config, model.get_output_embeddings()
-    decoder = model.base_model
-    plain = isinstance(head, nn.Linear) and head.bias is None
-    if not plain or MODEL_MAPPING.get(type(config), None) is not type(decoder) or not _is_linear(model, decoder, head):
+    config = model.config
+    if MODEL_MAPPING.get(type(config), None) is not type(model.base_model) or not _is_linear(model):
         raise InitError(
-            f"{folder}: between the last hidden state and the logits of {config.model_type} stands more than a plain "
-            "linear head (a bias, a scale, a cap, or a second tower); such a decoder can't be the language model"
+            f"{folder}: {config.model_type} can't be the decoder: between its last hidden state and its logits stands "
+            "more than a linear head with a scale and a cap (a bias, say), or it has other towers beside the text's"
         )
     _grow(model, tokenizer)
-    return Language(config, decoder, model.get_output_embeddings(), tokenizer)
+    return Language(config, model.base_model, model.get_output_embeddings(), tokenizer)
 
 
 @torch.no_grad()
-def _is_linear(model: Any, decoder: nn.Module, head: nn.Module) -> bool:
-    """Whether the head's product with the last hidden states is all that makes the logits: tried, not looked up."""
-    ids = torch.arange(8)[None]
-    logits = model.eval()(input_ids=ids, use_cache=False).logits.float()
-    ours = head(decoder(input_ids=ids, use_cache=False).last_hidden_state).float()
-    return ours.shape == logits.shape and bool((ours - logits).abs().max() <= 1e-2 * logits.abs().max())
+def _is_linear(model: Any) -> bool:
+    """Whether our head makes the decoder's own logits of its last hidden states: tried, not looked up."""
+    ids, theirs = torch.arange(8)[None], model.get_output_embeddings()
+    if getattr(theirs, "bias", None) is not None:
+        return False
+    logits = model.eval()(input_ids=ids, use_cache=False).logits
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    with torch.device("meta"):
+        head = build_head(QwenVLConfig(text_config=model.config))
+    head.weight = theirs.weight
+    # the same products in the same order: a cap on small logits changes more than this
+    return bool((head(hidden) - logits).abs().max() <= 1e-6 * logits.abs().max())
 
 
 @torch.no_grad()
@@ -221,6 +231,7 @@ def _foreign_vision(folder: Path, image_size: int | None) -> Vision:
     )
     if found["missing_keys"]:
         raise InitError(f"{folder}: its weights lack {min(found['missing_keys'])}")
+    config = tower.config
     if not hasattr(config, "image_size"):
         # SigLIP 2's towers of free aspect say the number of patches alone
         config.image_size = config.patch_size * round(config.num_patches**0.5)
@@ -258,6 +269,16 @@ def _check_tower(tower: ForeignTower, side: int) -> None:
             tower(torch.zeros(1, 3, side, side))
     except (ValueError, RuntimeError, TypeError) as error:
         raise InitError(f"--vision: {tower.config.model_type} can't be the vision tower: {error}") from None
+
+
+def _check_decoder(model: QwenVLForConditionalGeneration, tokenizer: QwenTokenizer) -> None:
+    """Two words of a decoder whose form is not known, with its cache: raises InitError when it can't answer."""
+    try:
+        ids = torch.tensor([tokenizer.encode("What is it?")])
+        with torch.no_grad():
+            model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=2, do_sample=False)
+    except (ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise InitError(f"--language: {model.config.text_config.model_type} can't be the decoder: {error}") from None
 
 
 def _normalisation(folder: Path) -> tuple[list[float] | None, list[float] | None]:

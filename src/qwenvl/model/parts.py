@@ -38,6 +38,16 @@ def build_decoder(config: QwenVLConfig) -> nn.Module:
     return ForeignDecoder(config.text_config)
 
 
+def build_head(config: QwenVLConfig) -> nn.Linear:
+    """The language head with random weights: linear, and for decoders that say so scaled and capped."""
+    text = config.text_config
+    cap, scale = getattr(text, "final_logit_softcapping", None), getattr(text, "logit_scale", None)
+    scale = scale or 1 / (getattr(text, "logits_scaling", None) or 1)
+    if cap is None and scale == 1:
+        return nn.Linear(text.hidden_size, text.vocab_size, bias=False)
+    return ScaledHead(text.hidden_size, text.vocab_size, scale, cap)
+
+
 def embedding_name(model: PreTrainedModel) -> str:
     """Where in `model` its token embeddings stand: every decoder has its own name for them."""
     embeddings = model.get_input_embeddings()
@@ -122,6 +132,19 @@ def cut(pixels: Tensor, patch: int, grid: int) -> dict[str, Tensor]:
     return {"pixel_values": flat, "pixel_attention_mask": mask, "spatial_shapes": shapes}
 
 
+class ScaledHead(nn.Linear):
+    """A head whose logits are multiplied (Granite, Cohere) and kept within ±`cap` by tanh (Gemma 2)."""
+
+    def __init__(self, width: int, vocabulary: int, scale: float, cap: float | None) -> None:
+        super().__init__(width, vocabulary, bias=False)
+        self.scale, self.cap = scale, cap
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(…, width) → logits (…, vocabulary)."""
+        logits = super().forward(input) * self.scale
+        return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
+
+
 class ForeignDecoder(_Foreign):
     """A causal decoder of transformers (Qwen3, Llama, SmolLM …), without its head, with the native one's manners."""
 
@@ -163,6 +186,30 @@ class ForeignDecoder(_Foreign):
         return BaseModelOutputWithPast(
             last_hidden_state=hidden, past_key_values=getattr(output, "past_key_values", None)
         )
+
+    @torch.no_grad()
+    def isolates(self) -> bool:
+        """Whether samples packed into one row can be kept from seeing each other: tried on two of four tokens each.
+
+        A decoder whose state runs on through the row (convolutions, linear attention) can't. One that takes no mask
+        (B, 1, L, S) at all raises an error of its own. In float32.
+        """
+        weight = self.get_input_embeddings().weight
+        embeds = weight[torch.arange(8) % weight.shape[0]][None]
+        block = torch.ones(4, 4, dtype=torch.bool, device=weight.device).tril()
+        positions = torch.arange(4, device=weight.device)[None]
+        training = self.training
+        self.eval()
+        packed = self(
+            inputs_embeds=embeds,
+            attention_mask=torch.block_diag(block, block)[None, None],
+            position_ids=positions.repeat(1, 2),
+            use_cache=False,
+        )
+        alone = self(inputs_embeds=embeds[:, 4:], position_ids=positions, use_cache=False)
+        self.train(training)
+        found, expected = packed.last_hidden_state[:, 4:].float(), alone.last_hidden_state.float()
+        return bool((found - expected).abs().max() <= 1e-4 * expected.abs().max())
 
     def _packed(self, mask: Tensor, like: Tensor | None) -> Tensor:
         """A packed mask in the form that the attention takes."""

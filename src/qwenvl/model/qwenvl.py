@@ -21,7 +21,7 @@ from qwenvl.model.adapter import PositionAwareAdapter
 from qwenvl.model.configuration import QwenVLConfig
 from qwenvl.model.convert.official import released_config, released_state_dict
 from qwenvl.model.kernels import cross_entropy
-from qwenvl.model.parts import build_decoder, build_tower, embedding_name
+from qwenvl.model.parts import build_decoder, build_head, build_tower, embedding_name
 
 IGNORE = -100
 """The label of a position that is not supervised."""
@@ -177,7 +177,7 @@ class QwenVLForConditionalGeneration(QwenVLPreTrainedModel, GenerationMixin):  #
         self.model = QwenVLModel(config)
         # A foreign decoder's embeddings have another name.
         self._tied_weights_keys = {"lm_head.weight": f"model.{embedding_name(self.model)}.weight"}
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.lm_head = build_head(config)
         self.post_init()
 
     def save_pretrained(
