@@ -13,8 +13,7 @@ from PIL import Image as PILImage
 from transformers import AutoModel, AutoModelForCausalLM
 
 from qwenvl import Chat, cli
-from qwenvl.config import ConfigError, from_dict
-from qwenvl.config import Recipe
+from qwenvl.config import ConfigError, Recipe, from_dict
 from qwenvl.model import QwenVLForConditionalGeneration
 from qwenvl.model.init import InitError, init, read_vision
 from qwenvl.model.load import Loaded, load
@@ -62,7 +61,7 @@ def test_the_papers_pair(tmp_path: Path) -> None:
     state, wanted = loaded.model.state_dict(), source.state_dict()
     assert all(tensor.equal(made.state_dict()[name]) for name, tensor in state.items())
     words = [name for name in state if "language_model" in name or "lm_head" in name]
-    assert len(words) == 16 and all(state[name].equal(wanted[name]) for name in words)
+    assert len(words) == 17 and all(state[name].equal(wanted[name]) for name in words)
     adapter = loaded.model.model.adapter
     assert adapter.q_proj.weight.std() > 0.01 and adapter.norm_q.weight.eq(1).all()
     row = batch(loaded, "Picture 1: <img></img>\nWhat is it?")
@@ -74,7 +73,7 @@ def test_the_papers_pair(tmp_path: Path) -> None:
 def test_parts_are_taken_as_they_are(joined: Path) -> None:
     model = load(joined / "model").model
     language = AutoModelForCausalLM.from_pretrained(joined / "language", dtype=torch.float32)
-    known = 384 if language.config.vocab_size > 384 else language.config.vocab_size
+    known = len(json.loads((joined / "language" / "tokenizer.json").read_text())["model"]["vocab"])
     for name, tensor in language.base_model.state_dict().items():
         ours = model.model.language_model.model.state_dict()[name]
         assert ours[: tensor.shape[0]][:known].equal(tensor[:known]) if "embed" in name else ours.equal(tensor), name
@@ -116,9 +115,7 @@ def test_answers_do_not_depend_on_cache_or_padding(joined: Path) -> None:
     together = batch(loaded, *texts)
     found = loaded.model.generate(**together, **options)[:, together["input_ids"].shape[1] :]
     for number in range(2):
-        alone = {
-            key: value[number : number + 1, ...] for key, value in together.items() if key == "pixel_values"
-        } | batch(loaded, texts[number].replace("<img></img>", "<img></img>"))
+        alone = batch(loaded, texts[number])
         alone["pixel_values"] = together["pixel_values"][number : number + 1]
         for cache in (True, False):
             answer = loaded.model.generate(**alone, **options, use_cache=cache)[:, alone["input_ids"].shape[1] :]
@@ -129,7 +126,7 @@ def test_chat_and_saving_again(joined: Path, picture: Path, tmp_path: Path) -> N
     loaded = load(joined / "model")
     chat = Chat(loaded.model, loaded.tokenizer, options=Generation(max_new_tokens=5))
     reply = chat.ask("Where is <img> the <|im_end|> red star?", [picture])
-    assert "".join(chat.stream("Draw it.")) is not None
+    assert "".join(chat.stream("Draw it.")) == chat.reply.raw
     loaded.model.save_pretrained(tmp_path / "again")
     loaded.tokenizer.save(tmp_path / "again")
     again = load(tmp_path / "again")
@@ -247,10 +244,10 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("siglip/config.json", r"no config\.json"),
+        ("siglip/config.json", r"needs its config\.json"),
         ("siglip/model.safetensors", "could not be read"),
         ("llama/config.json", r"--language .*no config\.json"),
-        ("llama/model.safetensors", "could not be read"),
+        ("llama/model.safetensors", r"no file named model\.safetensors"),
         ("llama/tokenizer.json", r"no tokenizer\.json.*save_pretrained"),
     ],
 )

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedConfig
+from transformers.utils import logging
 
 from qwenvl.model.adapter import PositionAwareAdapter
 from qwenvl.model.configuration import QwenVLConfig
@@ -20,7 +21,7 @@ from qwenvl.model.convert.official import is_released
 from qwenvl.model.convert.openclip import find_weights, read_openclip
 from qwenvl.model.convert.qwen import read_qwen
 from qwenvl.model.load import quietly
-from qwenvl.model.parts import ForeignDecoder, ForeignTower, build_head
+from qwenvl.model.parts import ForeignDecoder, ForeignTower, build_head, plain
 from qwenvl.model.processor import CLIP_MEAN, CLIP_STD, QwenVLProcessor
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.model.vision import VisionTransformer, resize_positions
@@ -71,7 +72,7 @@ def init(
     out, temporary = Path(out), Path(out).with_name(f".{Path(out).name}.part")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InitError(f"{out} is not empty: choose another folder for the new model")
-    with quietly():
+    with quietly(), _without_reports():
         words = read_language(Path(language), dtype)
         model = join(read_vision(Path(vision), image_size), words, queries, seed)
         shutil.rmtree(temporary, ignore_errors=True)
@@ -182,7 +183,7 @@ def _is_linear(model: Any) -> bool:
     logits = model.eval()(input_ids=ids, use_cache=False).logits
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     with torch.device("meta"):
-        head = build_head(QwenVLConfig(text_config=model.config))
+        head = build_head(model.config)
     head.weight = theirs.weight
     # the same products in the same order: a cap on small logits changes more than this
     return bool((head(hidden) - logits).abs().max() <= 1e-6 * logits.abs().max())
@@ -224,10 +225,8 @@ def _foreign_vision(folder: Path, image_size: int | None) -> Vision:
     config = getattr(config, "vision_config", config)
     if not isinstance(getattr(config, "patch_size", None), int):
         raise InitError(f"{folder}: {config.model_type} is no vision transformer with square patches (SigLIP, CLIP, …)")
-    if getattr(config, "vision_use_head", False):
-        config.vision_use_head = False
     tower, found = AutoModel.from_pretrained(
-        folder, config=config, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        folder, config=plain(config), local_files_only=True, trust_remote_code=False, output_loading_info=True
     )
     if found["missing_keys"]:
         raise InitError(f"{folder}: its weights lack {min(found['missing_keys'])}")
@@ -259,7 +258,7 @@ def _resized(tower: Any, image_size: int) -> nn.Module:
             rows = torch.cat([table[:extra], resize_positions(table[extra:], image_size // patch)])
             state[name] = rows.view(place.shape)
     resized.load_state_dict(state)
-    return resized
+    return resized.eval()
 
 
 def _check_tower(tower: ForeignTower, side: int) -> None:
@@ -304,6 +303,17 @@ def _json(folder: Path, name: str, option: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InitError(f"{path}: expected a JSON object, found {type(found).__name__}")
     return found
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Without transformers' list of tensors that a part does not need (a text tower's, beside the vision tower's)."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 @contextmanager

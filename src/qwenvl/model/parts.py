@@ -38,14 +38,25 @@ def build_decoder(config: QwenVLConfig) -> nn.Module:
     return ForeignDecoder(config.text_config)
 
 
-def build_head(config: QwenVLConfig) -> nn.Linear:
-    """The language head with random weights: linear, and for decoders that say so scaled and capped."""
-    text = config.text_config
+def build_head(text: PreTrainedConfig) -> nn.Linear:
+    """The language head of a decoder, with random weights: linear, and where it says so scaled and capped."""
     cap, scale = getattr(text, "final_logit_softcapping", None), getattr(text, "logit_scale", None)
     scale = scale or 1 / (getattr(text, "logits_scaling", None) or 1)
     if cap is None and scale == 1:
         return nn.Linear(text.hidden_size, text.vocab_size, bias=False)
     return ScaledHead(text.hidden_size, text.vocab_size, scale, cap)
+
+
+def plain(config: PreTrainedConfig) -> PreTrainedConfig:
+    """A tower's configuration, changed in place: without what only its own training had."""
+    # SigLIP's pooling head, whose output is not used; DINOv3's play with positions, which the boxes need as they are
+    unwanted = {"vision_use_head": False} | dict.fromkeys(
+        ("pos_embed_shift", "pos_embed_jitter", "pos_embed_rescale"), None
+    )
+    for name, value in unwanted.items():
+        if hasattr(config, name):
+            setattr(config, name, value)
+    return config
 
 
 def embedding_name(model: PreTrainedModel) -> str:
@@ -77,10 +88,7 @@ class ForeignTower(_Foreign):
     """
 
     def __init__(self, config: PreTrainedConfig, mean: list[float] | None = None, std: list[float] | None = None) -> None:
-        if getattr(config, "vision_use_head", False):
-            # SigLIP's pooling head: its output is not used
-            config.vision_use_head = False
-        super().__init__(config)
+        super().__init__(plain(config))
         self.mean, self.std = mean or list(CLIP_MEAN), std or list(CLIP_STD)
         taken = inspect.signature(self.model.forward).parameters
         self._takes_patches = "spatial_shapes" in taken

@@ -177,7 +177,7 @@ class QwenVLForConditionalGeneration(QwenVLPreTrainedModel, GenerationMixin):  #
         self.model = QwenVLModel(config)
         # A foreign decoder's embeddings have another name.
         self._tied_weights_keys = {"lm_head.weight": f"model.{embedding_name(self.model)}.weight"}
-        self.lm_head = build_head(config)
+        self.lm_head = build_head(config.text_config)
         self.post_init()
 
     def save_pretrained(

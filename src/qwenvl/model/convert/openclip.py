@@ -79,7 +79,8 @@ def read_openclip(file: Path, image_size: int | None = None) -> tuple[QwenVLVisi
     visual = {k.removeprefix("visual."): v for k, v in _read(file).items() if k.startswith("visual.")}
     if not visual:
         raise OpenClipError(
-            f"{file}: no tensor 'visual.…' in it; expected the state dict of an OpenCLIP model with a ViT"
+            f"{file}: no tensor 'visual.…' in it; expected the state dict of an OpenCLIP model with a ViT "
+            "(a vision tower of transformers needs its config.json beside the weights)"
         )
     tensors = {}
     for name, tensor in visual.items():
