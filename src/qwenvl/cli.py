@@ -117,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     p = verb("init", init, "join a trained vision tower and a trained decoder with a fresh adapter, to be trained")
     p.add_argument(
         "--vision", type=Path, required=True, metavar="PATH",
-        help="an OpenCLIP checkpoint (file or folder), or a folder with a vision tower of transformers (SigLIP, DINO, …)",
+        help="an OpenCLIP checkpoint (file or folder), or a folder with a tower of transformers (SigLIP, DINO, …)",
     )  # fmt: skip
     p.add_argument(
         "--language", type=Path, required=True, metavar="DIR",
@@ -191,9 +191,7 @@ def train(options: argparse.Namespace) -> None:
     from qwenvl.train.run import train as run
 
     out = options.out or Path("runs") / recipe.name
-    model = run(
-        recipe, out, options.data, strict=options.strict, fresh=options.fresh, image_root=options.image_root
-    )
+    model = run(recipe, out, options.data, strict=options.strict, fresh=options.fresh, image_root=options.image_root)
     print(f"\nThe model is in {model}. Talk to it:\n  qwenvl chat --model {model} --image PICTURE")
 
 
@@ -254,9 +252,7 @@ def init(options: argparse.Namespace) -> None:
     from qwenvl.train.stages import PARTS, trainable_counts
 
     dtype = getattr(torch, options.dtype) if options.dtype else None
-    model = run(
-        options.vision, options.language, options.out, options.image_size, options.queries, dtype, options.seed
-    )
+    model = run(options.vision, options.language, options.out, options.image_size, options.queries, dtype, options.seed)
     counts = trainable_counts(model)
     print(f"wrote {options.out}: " + ", ".join(f"{part} {counts[part]:,}" for part in PARTS) + " parameters")
     print(f"the adapter is untrained: qwenvl train finetune init={options.out} --data FILE")

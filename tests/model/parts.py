@@ -1,4 +1,4 @@
-"""Tiny parts of other makers for the tests of joining: decoders with their tokenizers, vision towers, OpenCLIP, Qwen."""
+"""Tiny parts of other makers for the tests of joining: decoders with tokenizers, towers, an OpenCLIP, a Qwen."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def tokenizer(folder: Path, *specials: str, bos: str | None = None, eos: str) ->
     made.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     names = list(dict.fromkeys([*([bos] if bos else []), eos, *specials]))
-    trainer = trainers.BpeTrainer(
-        vocab_size=380, initial_alphabet=alphabet, special_tokens=names, show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=380, initial_alphabet=alphabet, special_tokens=names, show_progress=False)
     made.train_from_iterator(TEXTS, trainer)
     if bos:
         made.post_processor = processors.TemplateProcessing(

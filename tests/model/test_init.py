@@ -22,11 +22,17 @@ from qwenvl.model.processor import CLIP_MEAN, CLIP_STD, QwenVLProcessor
 from qwenvl.serve.engine import Generation
 from qwenvl.text.tokenizer import VISION_TOKENS
 from qwenvl.train.build import check_packing
-from qwenvl.train.run import train
+from qwenvl.train.parallel import Ranks
+from qwenvl.train.run import prepare, run_stages
 from tests.model import parts
 
 QUERIES = 4
-PAIRS = [(parts.siglip, parts.llama), (parts.dinov3, parts.qwen3), (parts.clip, parts.qwen3), (parts.siglip2, parts.llama)]
+PAIRS = [
+    (parts.siglip, parts.llama),
+    (parts.dinov3, parts.qwen3),
+    (parts.clip, parts.qwen3),
+    (parts.siglip2, parts.llama),
+]
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: "-".join(part.__name__ for part in pair))
@@ -105,7 +111,9 @@ def test_pictures_reach_the_answer_and_the_loss_reaches_the_tower(joined: Path) 
         plain = model(**row).logits
         other = model(**{**row, "pixel_values": -row["pixel_values"]}).logits
     end = int((row["input_ids"][0] == loaded.tokenizer.img_start_id).nonzero()[0])
-    assert torch.allclose(plain[:, :end], other[:, :end]) and not torch.allclose(plain[:, end + 1 :], other[:, end + 1 :])
+    assert torch.allclose(plain[:, :end], other[:, :end]) and not torch.allclose(
+        plain[:, end + 1 :], other[:, end + 1 :]
+    )
 
 
 def test_answers_do_not_depend_on_cache_or_padding(joined: Path) -> None:
@@ -157,7 +165,9 @@ def test_it_trains_in_packed_rows(joined: Path, tmp_path: Path) -> None:
         ],
     }
     before = load(joined / "model").model.state_dict()
-    after = load(train(from_dict(Recipe, recipe, "parts"), tmp_path / "run", quiet=True)).model.state_dict()
+    prepare(from_dict(Recipe, recipe, "parts"), tmp_path / "run", quiet=True)
+    run_stages(Ranks(), from_dict(Recipe, recipe, "parts"), tmp_path / "run", quiet=True)
+    after = load(tmp_path / "run" / "model").model.state_dict()
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 2
     changed = {name for name, tensor in after.items() if not tensor.equal(before[name])}
@@ -193,9 +203,7 @@ def test_a_decoder_that_runs_on_through_the_row_must_not_isolate(tmp_path: Path)
 
 @pytest.mark.parametrize("size", [None, 64])
 @pytest.mark.parametrize("maker", [parts.siglip, parts.siglip2, parts.clip, parts.dinov3])
-def test_a_tower_gives_its_own_patch_features(
-    maker: Callable[[Path], Path], size: int | None, tmp_path: Path
-) -> None:
+def test_a_tower_gives_its_own_patch_features(maker: Callable[[Path], Path], size: int | None, tmp_path: Path) -> None:
     torch.manual_seed(0)
     read = read_vision(maker(tmp_path / "tower"), size)
     tower = ForeignTower(read.config, read.mean, read.std)
@@ -263,7 +271,7 @@ def test_a_missing_file_is_named(pair: tuple[Path, Path], file: str, said: str) 
 def test_what_can_not_be_joined(pair: tuple[Path, Path], tmp_path: Path, tiny_folder: Path) -> None:
     vision, language = pair
     out = tmp_path / "out"
-    with pytest.raises(InitError, match="--vision .* does not exist"):
+    with pytest.raises(InitError, match=r"--vision .* does not exist"):
         init(tmp_path / "nothing", language, out)
     with pytest.raises(InitError, match="whole Qwen-VL"):
         init(vision, tiny_folder, out)

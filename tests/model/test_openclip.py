@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from qwenvl.model import VisionTransformer
 from qwenvl.model.convert.openclip import SETTINGS, OpenClipError, find_weights, read_openclip
+from qwenvl.model.init import InitError, read_vision
 
 WIDTH, HEADS, PATCH, GRID = 48, 3, 14, 4
 
@@ -98,6 +99,102 @@ def test_features_equal_open_clips_own(open_clip: Any, tmp_path: Path, suffix: s
     pixels = torch.randn(2, 3, PATCH * GRID, PATCH * GRID)
     with torch.no_grad():
         expected, found = before_pooling(tower, pixels), ours(pixels).last_hidden_state
-    print((found - expected).abs().max())
     assert (found - expected).abs().max() < 1e-4
     assert expected.std() > 0.5, "features this small would agree whatever was wrong"
+
+
+def test_settings_come_from_the_folder_or_the_known_widths(open_clip: Any, tmp_path: Path) -> None:
+    file = write(tmp_path / "clip", reference(open_clip))
+    config, tensors = read_openclip(file)
+    assert (config.image_size, config.patch_size, config.position_grid) == (448, PATCH, GRID)
+    assert (config.width, config.heads, config.layers, config.mlp_width) == (WIDTH, HEADS, 3, int(WIDTH * 4.9231))
+    assert tensors.keys() == VisionTransformer(config).state_dict().keys()
+    (tmp_path / "clip" / SETTINGS).unlink()
+    with pytest.raises(OpenClipError, match=f"width {WIDTH}.*{SETTINGS}"):
+        read_openclip(file)
+
+
+def state(**changes: Tensor | None) -> dict[str, Tensor]:
+    """A tower's names in their least form; `changes` by name with "__" for ".", None removes."""
+    found = {
+        "visual.class_embedding": torch.zeros(64),
+        "visual.positional_embedding": torch.zeros(5, 64),
+        "visual.conv1.weight": torch.zeros(64, 3, 4, 4),
+        **{f"visual.ln_pre.{kind}": torch.zeros(64) for kind in ("weight", "bias")},
+    }
+    block = "visual.transformer.resblocks.0."
+    for name in ("ln_1", "ln_2", "attn.out_proj", "mlp.c_fc", "mlp.c_proj"):
+        found |= {f"{block}{name}.{kind}": torch.zeros(64, 64) for kind in ("weight", "bias")}
+    found |= {f"{block}attn.in_proj_{kind}": torch.zeros(192, 64) for kind in ("weight", "bias")}
+    for name, tensor in changes.items():
+        found.pop(name.replace("__", "."), None)
+        if tensor is not None:
+            found[name.replace("__", ".")] = tensor
+    return found
+
+
+FORMS = [
+    ({"visual__trunk__blocks__0__norm1__weight": torch.zeros(4)}, "visual.trunk.*of another form"),
+    ({"visual__layer1__0__conv1__weight": torch.zeros(4)}, "visual.layer1.*of another form"),
+    ({"visual__transformer__resblocks__0__ls_1__gamma": torch.zeros(4)}, "ls_1.gamma.*of another form"),
+    ({"visual__ln_pre__weight": None}, "visual.ln_pre.weight' is missing"),
+    ({"visual__transformer__resblocks__0__ln_2__bias": None}, r"blocks\.0\.norm2\.bias is missing"),
+    ({"visual__positional_embedding": torch.zeros(6, 64)}, "square grid"),
+    ({"visual__conv1__weight": torch.zeros(64, 1, 4, 4)}, "square RGB patches"),
+    ({"visual__conv1__weight": torch.zeros(64, 48)}, "square RGB patches"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), FORMS)
+def test_another_form_is_refused_by_name(tmp_path: Path, changes: dict[str, Tensor | None], said: str) -> None:
+    (tmp_path / SETTINGS).write_text(json.dumps({"model_cfg": {}}))
+    save_file(state(), tmp_path / "w.safetensors")
+    assert read_openclip(tmp_path / "w.safetensors", 8)[0].heads == 1
+    save_file(state(**changes), tmp_path / "w.safetensors")
+    with pytest.raises(OpenClipError, match=said):
+        read_openclip(tmp_path / "w.safetensors", 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"model_cfg": {"quick_gelu": True}}, "quick_gelu"),
+        ({"model_cfg": {}, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}, r"normalised with mean \[0\.5"),
+        ({"vision_cfg": {}}, "model_cfg"),
+        ({"model_cfg": {"vision_cfg": {"head_width": 0}}}, "how many heads"),
+    ],
+)
+def test_settings_that_the_tower_does_not_have(tmp_path: Path, settings: dict[str, object], said: str) -> None:
+    (tmp_path / SETTINGS).write_text(json.dumps(settings))
+    save_file(state(), tmp_path / "w.safetensors")
+    with pytest.raises(OpenClipError, match=said):
+        read_openclip(tmp_path / "w.safetensors", 8)
+
+
+def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
+    (tmp_path / SETTINGS).write_text(json.dumps({"model_cfg": {}}))
+    save_file(state(visual__transformer__resblocks__0__ln_1__bias=torch.zeros(7)), tmp_path / "w.safetensors")
+    with pytest.raises(InitError, match=r"w\.safetensors: .*has shape .*; expected \(64,"):
+        read_vision(tmp_path, 8)
+
+
+def test_what_is_no_checkpoint(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "a.bin"):
+        (tmp_path / name).write_bytes(b"not weights")
+        with pytest.raises(OpenClipError, match="is not readable as weights"):
+            read_openclip(tmp_path / name)
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(OpenClipError, match="expected a state dict"):
+        read_openclip(tmp_path / "list.pt")
+    torch.save(Unwanted(), tmp_path / "pickle.pt")
+    with pytest.raises(OpenClipError, match="is not readable as weights"):
+        read_openclip(tmp_path / "pickle.pt")
+    with pytest.raises(OpenClipError, match="several weights files"):
+        find_weights(tmp_path)
+
+
+class Unwanted:
+    """What `weights_only` must not load."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pytest.fail, ("a pickle was run",))

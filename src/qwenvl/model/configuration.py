@@ -166,7 +166,7 @@ class QwenVLConfig(PreTrainedConfig):  # type: ignore[misc]
 
 
 def _sub_config(key: str, fields: dict[str, Any], native: type[PreTrainedConfig]) -> PreTrainedConfig:
-    """The configuration that `fields` describe: of `native`, unless their `model_type` names another of transformers."""
+    """The configuration that `fields` describe: `native`, unless `model_type` names another one of transformers."""
     name = fields.get("model_type", native.model_type)
     if name != native.model_type and name not in CONFIG_MAPPING:
         raise ValueError(

@@ -215,6 +215,9 @@ def read_vision(path: Path, image_size: int | None = None) -> Vision:
         config, tensors = read_openclip(file, image_size)
         with torch.device("meta"):
             tower = VisionTransformer(config)
+        for name, place in tower.state_dict().items():
+            if tensors[name].shape != place.shape:
+                raise InitError(f"{file}: {name} has shape {tuple(tensors[name].shape)}; expected {tuple(place.shape)}")
         tower.load_state_dict(tensors, assign=True)
         return Vision(config, tower)
 
@@ -295,7 +298,9 @@ def _normalisation(folder: Path) -> tuple[list[float] | None, list[float] | None
 def _json(folder: Path, name: str, option: str) -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
-        raise InitError(f"{option} {folder}: no {name} there; expected a folder with {name}, weights and what goes by it")
+        raise InitError(
+            f"{option} {folder}: no {name} there; expected a folder with {name}, weights and what goes by it"
+        )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

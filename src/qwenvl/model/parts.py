@@ -24,14 +24,14 @@ from qwenvl.model.vision import VisionTransformer
 _TOLD = ("_no_split_modules", "_skip_keys_device_placement", "_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
 
 
-def build_tower(config: QwenVLConfig) -> nn.Module:
+def build_tower(config: QwenVLConfig) -> VisionTransformer | ForeignTower:
     """The vision tower that `config.vision_config` describes, with random weights."""
     if isinstance(config.vision_config, QwenVLVisionConfig):
         return VisionTransformer(config.vision_config)
     return ForeignTower(config.vision_config, config.tower_mean, config.tower_std)
 
 
-def build_decoder(config: QwenVLConfig) -> nn.Module:
+def build_decoder(config: QwenVLConfig) -> QwenVLTextModel | ForeignDecoder:
     """The decoder without its head that `config.text_config` describes, with random weights."""
     if isinstance(config.text_config, QwenVLTextConfig):
         return QwenVLTextModel(config.text_config)
@@ -87,7 +87,9 @@ class ForeignTower(_Foreign):
     deviation, whatever the tower, so that images are prepared in one way everywhere; `mean` and `std` are the tower's.
     """
 
-    def __init__(self, config: PreTrainedConfig, mean: list[float] | None = None, std: list[float] | None = None) -> None:
+    def __init__(
+        self, config: PreTrainedConfig, mean: list[float] | None = None, std: list[float] | None = None
+    ) -> None:
         super().__init__(plain(config))
         self.mean, self.std = mean or list(CLIP_MEAN), std or list(CLIP_STD)
         taken = inspect.signature(self.model.forward).parameters
@@ -131,7 +133,7 @@ class ForeignTower(_Foreign):
 
 
 def cut(pixels: Tensor, patch: int, grid: int) -> dict[str, Tensor]:
-    """(N, 3, S, S) → what SigLIP 2's towers of free aspect take: patches (N, grid², patch · patch · 3), mask, shapes."""
+    """(N, 3, S, S) → what SigLIP 2's free-aspect towers take: patches (N, grid², patch · patch · 3), mask, shapes."""
     count = pixels.shape[0]
     pieces = pixels.view(count, 3, grid, patch, grid, patch).permute(0, 2, 4, 3, 5, 1)
     shapes = torch.full((count, 2), grid, dtype=torch.long, device=pixels.device)
@@ -202,7 +204,7 @@ class ForeignDecoder(_Foreign):
         A decoder whose state runs on through the row (convolutions, linear attention) can't. One that takes no mask
         (B, 1, L, S) at all raises an error of its own. In float32.
         """
-        weight = self.get_input_embeddings().weight
+        weight: Tensor = self.model.get_input_embeddings().weight
         embeds = weight[torch.arange(8) % weight.shape[0]][None]
         block = torch.ones(4, 4, dtype=torch.bool, device=weight.device).tril()
         positions = torch.arange(4, device=weight.device)[None]

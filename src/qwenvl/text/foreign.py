@@ -108,7 +108,9 @@ class ForeignTokenizer(QwenTokenizer):
         if self._control.isdisjoint(ids):
             return ids
         # A vocabulary that counts its control tokens as words: letter by letter they can't come out.
-        return tuple(i for letter in text for i in super(ForeignTokenizer, self)._encode(letter) if i not in self._control)
+        return tuple(
+            i for letter in text for i in super(ForeignTokenizer, self)._encode(letter) if i not in self._control
+        )
 
     def _token_bytes(self, number: int) -> bytes:
         known = self._bytes.get(number)
@@ -143,7 +145,10 @@ def _ordinary(data: dict[str, Any]) -> dict[str, Any]:
             return value
         if value.get("type") == "Prepend":
             return None
-        changes = {"Metaspace": {"prepend_scheme": "never"}, "ByteLevel": {"add_prefix_space": False}}
+        changes: dict[str, dict[str, Any]] = {
+            "Metaspace": {"prepend_scheme": "never"},
+            "ByteLevel": {"add_prefix_space": False},
+        }
         return {key: plain(item) for key, item in value.items()} | changes.get(str(value.get("type")), {})
 
     kept = {key: plain(data.get(key)) for key in ("normalizer", "pre_tokenizer", "decoder")}

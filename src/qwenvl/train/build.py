@@ -99,7 +99,9 @@ def check_packing(model: QwenVLForConditionalGeneration, stages: Sequence[Stage]
     try:
         apart = decoder.isolates()
     except (ValueError, RuntimeError, TypeError) as error:
-        raise ConfigError(f"init: the decoder {kind} takes no mask of packed rows and can't be trained: {error}") from None
+        raise ConfigError(
+            f"init: the decoder {kind} takes no mask of packed rows and can't be trained: {error}"
+        ) from None
     wishes = [stage.name for stage in stages if stage.isolate]
     if wishes and not apart:
         raise ConfigError(

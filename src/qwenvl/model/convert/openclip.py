@@ -129,7 +129,7 @@ def _settings(file: Path) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        return {**found["model_cfg"], **found.get("preprocess_cfg", {})}
+        return {"vision_cfg": {}, **found["model_cfg"], **found.get("preprocess_cfg", {})}
     except (ValueError, KeyError, TypeError) as error:
         raise OpenClipError(f"{file}: expected JSON with 'model_cfg' ({error})") from None
 
@@ -145,7 +145,8 @@ def _native_name(name: str) -> str | None:
 def _config(
     file: Path, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], image_size: int | None
 ) -> QwenVLVisionConfig:
-    width, channels, patch, other = tensors["patch_embed.weight"].shape
+    kernel = tensors["patch_embed.weight"]
+    width, channels, patch, other = kernel.shape if kernel.dim() == 4 else (0, 0, 0, 0)
     layers = 1 + max((int(name.split(".")[1]) for name in tensors if name.startswith("blocks.")), default=-1)
     lacking = [f"blocks.{i}.{name}" for i in range(layers) for name in _INNER.values()
                if f"blocks.{i}.{name}" not in tensors]  # fmt: skip
@@ -155,9 +156,9 @@ def _config(
     grid = round(max(rows, 0) ** 0.5)
     if (channels, other) != (3, patch) or grid * grid != rows:
         raise OpenClipError(f"{file}: expected square RGB patches on a square grid beside one class token")
-    vision = settings.get("vision_cfg", {})
-    head = vision.get("head_width", 64 if settings else HEAD_WIDTHS.get(width))
-    if head is None or width % head:
+    # OpenCLIP's own default is 64
+    head = settings["vision_cfg"].get("head_width", 64) if settings else HEAD_WIDTHS.get(width)
+    if not isinstance(head, int) or head < 1 or width % head:
         raise OpenClipError(
             f"{file}: how many heads has a ViT of width {width}? Put the model's {SETTINGS} beside the file; its "
             "model_cfg.vision_cfg.head_width says it"
@@ -171,7 +172,9 @@ def _config(
 
     for key, ours in (("mean", CLIP_MEAN), ("std", CLIP_STD)):
         if tuple(settings.get(key, ours)) != ours:
-            raise OpenClipError(f"{file}: its pictures are normalised with {key} {settings[key]}; expected CLIP's {ours}")
+            raise OpenClipError(
+                f"{file}: its pictures are normalised with {key} {settings[key]}; expected CLIP's {ours}"
+            )
     return QwenVLVisionConfig(
         image_size=image_size or 448,
         patch_size=patch,
