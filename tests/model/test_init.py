@@ -15,9 +15,10 @@ from transformers import AutoModel, AutoModelForCausalLM
 from qwenvl import Chat, cli
 from qwenvl.config import ConfigError, Recipe, from_dict
 from qwenvl.model import QwenVLForConditionalGeneration
-from qwenvl.model.init import InitError, init, read_vision
+from qwenvl.model.init import init
 from qwenvl.model.load import Loaded, load
 from qwenvl.model.parts import ForeignTower
+from qwenvl.model.parts_read import InitError, read_vision
 from qwenvl.model.processor import CLIP_MEAN, CLIP_STD, QwenVLProcessor
 from qwenvl.serve.engine import Generation
 from qwenvl.text.tokenizer import VISION_TOKENS

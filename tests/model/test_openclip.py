@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from qwenvl.model import VisionTransformer
 from qwenvl.model.convert.openclip import SETTINGS, OpenClipError, find_weights, read_openclip
-from qwenvl.model.init import InitError, read_vision
+from qwenvl.model.parts_read import InitError, read_vision
 
 WIDTH, HEADS, PATCH, GRID = 48, 3, 14, 4
 
