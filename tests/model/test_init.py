@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image as PILImage
-from transformers import AutoModel, AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
 
 from qwenvl import Chat, cli
 from qwenvl.config import ConfigError, Recipe, from_dict
@@ -136,6 +136,8 @@ def test_chat_and_saving_again(joined: Path, picture: Path, tmp_path: Path) -> N
     chat = Chat(loaded.model, loaded.tokenizer, options=Generation(max_new_tokens=5))
     reply = chat.ask("Where is <img> the <|im_end|> red star?", [picture])
     assert "".join(chat.stream("Draw it.")) == chat.reply.raw
+    with pytest.raises(ValueError, match="own tower and decoder only"):
+        loaded.model.save_pretrained(tmp_path / "released", form="released")
     loaded.model.save_pretrained(tmp_path / "again")
     loaded.tokenizer.save(tmp_path / "again")
     again = load(tmp_path / "again")
@@ -284,6 +286,13 @@ def test_what_can_not_be_joined(pair: tuple[Path, Path], tmp_path: Path, tiny_fo
     with pytest.raises(InitError, match=r"config\.json is not readable as JSON"):
         init(vision, language, out)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2}
+    whole = parts.llama(tmp_path / "whole")
+    text = {**sizes, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    tower = {**sizes, "intermediate_size": 48, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    both = Gemma3Config(text_config={**text, "vocab_size": 400}, vision_config=tower, mm_tokens_per_image=4)
+    Gemma3ForConditionalGeneration(both).save_pretrained(whole)
+    with pytest.raises(InitError, match="other towers beside the text's"):
+        init(vision, whole, out)
     mamba = parts.decoder(tmp_path / "mamba", "Mamba", **sizes, state_size=8)
     with pytest.raises(InitError, match="mamba can't be the decoder"):
         init(vision, mamba, out)

@@ -77,7 +77,8 @@ def _foreign_language(folder: Path, dtype: torch.dtype | None) -> Language:
     if found["missing_keys"]:
         raise InitError(f"{folder}: its weights lack {min(found['missing_keys'])}")
     config = model.config
-    if MODEL_MAPPING.get(type(config), None) is not type(model.base_model) or not _is_linear(model):
+    text_alone = config.get_text_config() is config and MODEL_MAPPING.get(type(config), None) is type(model.base_model)
+    if not text_alone or not _is_linear(model):
         raise InitError(
             f"{folder}: {config.model_type} can't be the decoder: between its last hidden state and its logits stands "
             "more than a linear head with a scale and a cap (a bias, say), or it has other towers beside the text's"

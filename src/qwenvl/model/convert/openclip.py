@@ -28,7 +28,8 @@ HEAD_WIDTHS = {1664: 104, 1408: 88, 1280: 80, 1024: 64, 768: 64}
 """Width of one head by the tower's width (bigG, g, H, L, B), where no open_clip_config.json says it."""
 
 EPS = 1e-5
-"""OpenCLIP's layer norms. (The published Qwen-VL computes with 1e-6 on the same weights.)"""
+"""OpenCLIP's layer norms. The published Qwen-VL computes with 1e-6 on the same weights, which moves its features by up
+to 2e-4; a model that is to be written in the released form must do so too (`vision_config.layer_norm_eps`)."""
 
 _DROPPED = re.compile(r"class_embedding|ln_post\.(weight|bias)|proj|attn_pool(_contrastive)?\..*")
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
