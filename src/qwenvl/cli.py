@@ -117,6 +117,21 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--strict", action="store_true", help="stop at the first bad row instead of skipping it")
     p.add_argument("--fresh", action="store_true", help="start over instead of continuing what is there")
 
+    p = verb("init", init, "join a trained vision tower and a trained decoder with a fresh adapter, to be trained")
+    p.add_argument(
+        "--vision", type=Path, required=True, metavar="PATH",
+        help="an OpenCLIP checkpoint (file or folder), or a folder with a tower of transformers (SigLIP, DINO, …)",
+    )  # fmt: skip
+    p.add_argument(
+        "--language", type=Path, required=True, metavar="DIR",
+        help="a released Qwen-7B, or a folder with a causal decoder of transformers (Qwen3, Llama, SmolLM, …)",
+    )  # fmt: skip
+    p.add_argument("out", type=Path, help="folder of the new model")
+    p.add_argument("--image-size", type=_positive, help="side of pictures in pixels (OpenCLIP: 448, others: their own)")
+    p.add_argument("--queries", type=_positive, default=256, help="slots of a picture (default: %(default)s)")
+    p.add_argument("--dtype", choices=("float32", "bfloat16"), help="type of the weights (default: the decoder's)")
+    p.add_argument("--seed", type=int, default=0, help="of the adapter's random start")
+
     p = verb("merge", merge, "join what a LoRA run learnt with the model that it started from: one whole folder")
     p.add_argument("run", type=Path, metavar="RUN", help="the run's folder, or that of the additions (RUN/model)")
     p.add_argument("out", type=Path, metavar="OUT", help="folder of the whole model; must be empty or absent")
@@ -259,6 +274,20 @@ def chat(options: argparse.Namespace) -> None:
     if options.draw:
         draw_to(talk.reply, options.draw)
         print(f"wrote {options.draw}")
+
+
+def init(options: argparse.Namespace) -> None:
+    """`qwenvl init`."""
+    import torch
+
+    from qwenvl.model.init import init as run
+    from qwenvl.train.stages import PARTS, trainable_counts
+
+    dtype = getattr(torch, options.dtype) if options.dtype else None
+    model = run(options.vision, options.language, options.out, options.image_size, options.queries, dtype, options.seed)
+    counts = trainable_counts(model)
+    print(f"wrote {options.out}: " + ", ".join(f"{part} {counts[part]:,}" for part in PARTS) + " parameters")
+    print(f"the adapter is untrained: qwenvl train finetune init={options.out} --data FILE")
 
 
 def inspect(options: argparse.Namespace) -> None:

@@ -189,10 +189,13 @@ def row_images(rows: Sequence[Row]) -> tuple[list[Image], list[int]]:
 
 
 def _picture_end(example: Example) -> int:
-    """How many first tokens are the opening picture (`<img>`, slots, `</img>`); 0 where a sample opens with words."""
-    if not example.slots or example.slots[0].start != 1:
+    """How many first tokens end with the opening picture's `</img>`; 0 where a sample opens with words.
+
+    One token may stand before `<img>`: some decoders' samples begin with one.
+    """
+    if not example.slots or example.slots[0].start > 2:
         return 0
-    return example.slots[0].length + 2
+    return example.slots[0].start + example.slots[0].length + 1
 
 
 def _shared_prefix(first: Example, other: Example) -> int:
@@ -200,4 +203,5 @@ def _shared_prefix(first: Example, other: Example) -> int:
     end = _picture_end(first)
     if not end or end != _picture_end(other) or other.labels[end : end + 1] != [-100]:
         return 0
-    return end if first.slots[0].image.key == other.slots[0].image.key else 0
+    same = first.slots[0].image.key == other.slots[0].image.key and first.ids[:end] == other.ids[:end]
+    return end if same else 0

@@ -39,7 +39,7 @@ class PositionAwareAdapter(nn.Module):
     def __init__(self, config: QwenVLConfig) -> None:
         super().__init__()
         self.config = config
-        vision_width, width = config.vision_config.width, config.text_config.hidden_size
+        vision_width, width = config.vision_config.hidden_size, config.text_config.hidden_size
         self.heads = config.adapter_heads
         self.head_dim = width // self.heads
         self.scaling = self.head_dim**-0.5

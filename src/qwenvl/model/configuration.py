@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Literal
 
-from transformers import PreTrainedConfig
+from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from qwenvl.model.convert.official import is_released, native_config
 
@@ -103,6 +103,10 @@ class QwenVLConfig(PreTrainedConfig):  # type: ignore[misc]
     `adapter_heads` 0 means heads of 128 numbers, as published. `adapter_init` "local" starts the adapter so that each
     query looks at its own place in the picture; "normal" is the published random start. The three image ids stand for
     `<img>`, `</img>` and the slots between them, which the picture's embeddings replace.
+
+    `vision_config` and `text_config` may be of any vision tower and decoder of transformers, told by their
+    `model_type` (`qwenvl.model.parts`). `tower_mean` and `tower_std` are then how that tower wants its pictures
+    normalised, where that is not CLIP's way.
     """
 
     model_type = "qwenvl"
@@ -111,13 +115,15 @@ class QwenVLConfig(PreTrainedConfig):  # type: ignore[misc]
         "text_config": QwenVLTextConfig,
     }
 
-    # Given as a configuration, its fields, or None; a QwenVLVisionConfig and a QwenVLTextConfig once made.
+    # Given as a configuration, its fields, or None; a configuration once made, of the native classes by default.
     vision_config: Any = None
     text_config: Any = None
     num_queries: int = 256
     adapter_heads: int = 0
     adapter_init: Literal["normal", "local"] = "normal"
     adapter_norm_eps: float = 1e-6
+    tower_mean: list[float] | None = None
+    tower_std: list[float] | None = None
     image_start_id: int = 151_857
     image_end_id: int = 151_858
     image_slot_id: int = 151_859
@@ -128,10 +134,13 @@ class QwenVLConfig(PreTrainedConfig):  # type: ignore[misc]
         for key, kind in self.sub_configs.items():
             value = getattr(self, key)
             if value is None or isinstance(value, dict):
-                setattr(self, key, kind(**{k: v for k, v in (value or {}).items() if k != "model_type"}))
+                setattr(self, key, _sub_config(key, value or {}, kind))
         hidden = self.text_config.hidden_size
         if not self.adapter_heads:
-            self.adapter_heads = max(hidden // 128, 1)
+            # Widths of other decoders may not split into heads of 128: then the next larger ones that fit.
+            self.adapter_heads = next(n for n in range(max(hidden // 128, 1), 0, -1) if hidden % n == 0)
+        if not hasattr(self.text_config, "seq_length"):
+            self.text_config.seq_length = getattr(self.text_config, "max_position_embeddings", None) or 2048
         if math.isqrt(self.num_queries) ** 2 != self.num_queries:
             raise ValueError(f"num_queries {self.num_queries} is not a square number; queries stand on a square grid.")
         if hidden % self.adapter_heads or hidden % 4:
@@ -140,7 +149,7 @@ class QwenVLConfig(PreTrainedConfig):  # type: ignore[misc]
                 "and of 4 (sine and cosine for two axes)."
             )
         # One switch for the head, wherever it was set.
-        tied = self.tie_word_embeddings or self.text_config.tie_word_embeddings
+        tied = self.tie_word_embeddings or getattr(self.text_config, "tie_word_embeddings", False)
         self.tie_word_embeddings = self.text_config.tie_word_embeddings = tied
         super().__post_init__(**kwargs)
 
@@ -154,6 +163,18 @@ class QwenVLConfig(PreTrainedConfig):  # type: ignore[misc]
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> QwenVLConfig:
         """From the fields of a `config.json`, in the native or in the released form."""
         return super().from_dict(native_config(config_dict) if is_released(config_dict) else config_dict, **kwargs)
+
+
+def _sub_config(key: str, fields: dict[str, Any], native: type[PreTrainedConfig]) -> PreTrainedConfig:
+    """The configuration that `fields` describe: `native`, unless `model_type` names another one of transformers."""
+    name = fields.get("model_type", native.model_type)
+    if name != native.model_type and name not in CONFIG_MAPPING:
+        raise ValueError(
+            f"config.json: {key}.model_type {name!r} is known neither here nor to the installed transformers; "
+            "a newer transformers may know it."
+        )
+    kind = native if name == native.model_type else CONFIG_MAPPING[name]
+    return kind(**{k: v for k, v in fields.items() if k != "model_type"})
 
 
 class ReleasedConfig(QwenVLConfig):

@@ -21,9 +21,8 @@ from qwenvl.model.adapter import PositionAwareAdapter
 from qwenvl.model.configuration import QwenVLConfig
 from qwenvl.model.convert.official import released_config, released_state_dict
 from qwenvl.model.kernels import cross_entropy
-from qwenvl.model.language import QwenVLTextModel
+from qwenvl.model.parts import build_decoder, build_head, build_tower, embedding_name
 from qwenvl.model.quantize import use_kernels
-from qwenvl.model.vision import VisionTransformer
 
 IGNORE = -100
 """The label of a position that is not supervised."""
@@ -78,18 +77,18 @@ class QwenVLModel(QwenVLPreTrainedModel):
 
     def __init__(self, config: QwenVLConfig) -> None:
         super().__init__(config)
-        self.vision_tower = VisionTransformer(config.vision_config)
+        self.vision_tower = build_tower(config)
         self.adapter = PositionAwareAdapter(config)
-        self.language_model = QwenVLTextModel(config.text_config)
+        self.language_model = build_decoder(config)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embeddings."""
-        return self.language_model.embed_tokens
+        return self.language_model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Replace the token embeddings."""
-        self.language_model.embed_tokens = value
+        self.language_model.set_input_embeddings(value)
 
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """(N, 3, S, S) → `last_hidden_state` (N, patches, ViT width); `pooler_output` (N, queries, hidden)."""
@@ -145,7 +144,7 @@ class QwenVLModel(QwenVLPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass either input_ids or inputs_embeds.")
         if inputs_embeds is None:
-            inputs_embeds = self.language_model.embed_tokens(input_ids)
+            inputs_embeds = self.get_input_embeddings()(input_ids)
         features = None
         if pixel_values is not None:
             if input_ids is None:
@@ -177,7 +176,9 @@ class QwenVLForConditionalGeneration(QwenVLPreTrainedModel, GenerationMixin):  #
     def __init__(self, config: QwenVLConfig) -> None:
         super().__init__(config)
         self.model = QwenVLModel(config)
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        # A foreign decoder's embeddings have another name.
+        self._tied_weights_keys = {"lm_head.weight": f"model.{embedding_name(self.model)}.weight"}
+        self.lm_head = build_head(config.text_config)
         self.post_init()
 
     def save_pretrained(

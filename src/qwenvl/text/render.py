@@ -83,8 +83,8 @@ def _render(sample: Sample, tokenizer: QwenTokenizer, slots_per_image: int) -> t
     """The example and the index at which each part starts (and at the end, the length)."""
     if slots_per_image < 1:
         raise ValueError(f"slots_per_image must be 1 or more, not {slots_per_image}")
-    ids: list[int] = []
-    labels: list[int] = []
+    ids = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    labels = [IGNORED] * len(ids)
     slots: list[ImageSlot] = []
     starts: list[int] = []
     images: tuple[Image, ...] | None = None

@@ -25,11 +25,13 @@ from qwenvl.text.tiktoken_file import BYTE_OF_CHARACTER, read_tiktoken
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-SPECIAL_TOKENS: tuple[str, ...] = (
-    *("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
-    *(f"<|extra_{i}|>" for i in range(205)),
-    *("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>", "<img>", "</img>", "<imgpad>"),
-)
+CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+"""The end of a document, and ChatML's beginning and end of a turn."""
+
+VISION_TOKENS = ("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>", "<img>", "</img>", "<imgpad>")
+"""What Qwen-VL adds to a language model's vocabulary; `<imgpad>` is a picture's slot."""
+
+SPECIAL_TOKENS: tuple[str, ...] = (*CONTROL_TOKENS, *(f"<|extra_{i}|>" for i in range(205)), *VISION_TOKENS)
 """The 217 special tokens in the order of their ids; the first is 151643 in the released vocabulary."""
 
 SPLIT_PATTERN = (
@@ -59,6 +61,9 @@ class QwenTokenizer:
     Ids 0 … n-1 are the ordinary vocabulary, n … n+216 the special tokens (n = 151,643 for Qwen).
     """
 
+    bos_id: int | None = None
+    """What every sample begins with: nothing here, but other decoders' vocabularies may have such a token."""
+
     def __init__(self, ordinary: Tokenizer, specials: Mapping[str, int]) -> None:
         """`ordinary` is a byte-level tokenizer without added tokens; `specials` has the ids of the 217 special ones."""
         missing = [token for token in SPECIAL_TOKENS if token not in specials]
@@ -66,14 +71,18 @@ class QwenTokenizer:
             raise ValueError(
                 f"a Qwen tokenizer needs 217 special tokens; {len(missing)} are missing, the first is {missing[0]}"
             )
+        size = ordinary.get_vocab_size(with_added_tokens=False)
+        if min(specials.values()) < size:
+            raise ValueError(
+                f"the ids of special tokens must follow the {size} ordinary ones, not start at {min(specials.values())}"
+            )
+        self._set(ordinary, specials)
+
+    def _set(self, ordinary: Tokenizer, specials: Mapping[str, int]) -> None:
         self._ordinary = ordinary
         self._specials = dict(specials)
         self._names = {number: token for token, number in self._specials.items()}
         self._size = ordinary.get_vocab_size(with_added_tokens=False)
-        if min(self._names) < self._size:
-            raise ValueError(
-                f"the ids of special tokens must follow the {self._size} ordinary ones, not start at {min(self._names)}"
-            )
         self._bytes: dict[int, bytes] = {}
         self._cached = functools.lru_cache(maxsize=_CACHE_SIZE)(self._encode)
         self.vocab_size: int = max(self._names) + 1
@@ -270,6 +279,10 @@ class QwenTokenizer:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             specials = {token["content"]: token["id"] for token in content["added_tokens"]}
+            if VISION_TOKENS[-1] in specials and "<|extra_0|>" not in specials:
+                from qwenvl.text.foreign import ForeignTokenizer
+
+                return ForeignTokenizer.load(folder)
             content["added_tokens"] = []
             ordinary = Tokenizer.from_str(json.dumps(content))
         except Exception as error:  # the Rust side raises plain Exception

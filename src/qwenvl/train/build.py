@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from transformers import BitsAndBytesConfig
 
-from qwenvl.config import ConfigError, LoraSpec, ModelSpec, Recipe
+from qwenvl.config import ConfigError, LoraSpec, ModelSpec, Recipe, Stage
 from qwenvl.model.configuration import QwenVLConfig
 from qwenvl.model.load import quietly, resolve
 from qwenvl.model.lora import add_lora
 from qwenvl.model.names import HEAD, TargetError, chosen_layers
+from qwenvl.model.parts import ForeignDecoder
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
 
@@ -92,6 +94,26 @@ def _product_time(dtype: torch.dtype) -> float:
         torch.nn.functional.linear(rows, weight)
         times.append(time.perf_counter() - begin)
     return statistics.median(times[5:])
+
+
+def check_packing(model: QwenVLForConditionalGeneration, stages: Sequence[Stage]) -> None:
+    """Try whether a foreign decoder takes the masks of packed rows. Raises ConfigError when it does not."""
+    decoder = model.model.language_model
+    if not isinstance(decoder, ForeignDecoder):
+        return
+    kind = decoder.config.model_type
+    try:
+        apart = decoder.isolates()
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise ConfigError(
+            f"init: the decoder {kind} takes no mask of packed rows and can't be trained: {error}"
+        ) from None
+    wishes = [stage.name for stage in stages if stage.isolate]
+    if wishes and not apart:
+        raise ConfigError(
+            f"{wishes[0]}: the decoder {kind} does not keep packed samples apart, its state runs on through a row: "
+            f"set stages.{wishes[0]}.isolate=false"
+        )
 
 
 def start_from(

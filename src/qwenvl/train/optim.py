@@ -110,7 +110,7 @@ def _build(model: nn.Module, stage: Stage) -> list[torch.optim.Optimizer]:
     for name, parameter in trainable(model):
         scale = layer_scale(name, model, stage.layer_decay)
         if stage.optimizer == "muon" and is_hidden_matrix(name, parameter):
-            matrices[scale, _joined(name)].append(parameter)
+            matrices[scale, _joined(name, parameter)].append(parameter)
         else:
             decay = stage.weight_decay if parameter.ndim >= 2 else 0.0
             adam[scale, decay].append(parameter)
@@ -141,8 +141,11 @@ def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim == 2 and not any(word in name for word in outer)
 
 
-def _joined(name: str) -> int:
-    return 3 if "qkv" in name else 2 if "gate_up" in name else 1
+def _joined(name: str, parameter: nn.Parameter) -> int:
+    if "gate_up" in name:
+        return 2
+    # a foreign decoder's qkv may hold fewer keys and values than queries: then it stays one matrix
+    return 3 if "qkv" in name and parameter.shape[0] == 3 * parameter.shape[1] else 1
 
 
 def layer_scale(name: str, model: nn.Module, decay: float) -> float:
@@ -152,7 +155,7 @@ def layer_scale(name: str, model: nn.Module, decay: float) -> float:
     """
     if decay == 1.0 or "vision_tower" not in name:
         return 1.0
-    layers: int = model.config.vision_config.layers  # type: ignore[union-attr, assignment]
+    layers: int = model.config.vision_config.num_hidden_layers  # type: ignore[union-attr, assignment]
     parts = name.split(".")
     block = next((int(part) + 1 for part in parts if part.isdecimal()), None)
     if block is None:

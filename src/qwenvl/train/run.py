@@ -24,7 +24,7 @@ from qwenvl.tasks import TASKS
 from qwenvl.text.render import texts_of
 from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train import checkpoint
-from qwenvl.train.build import build_model, check_start, resolve_precision, start_from
+from qwenvl.train.build import build_model, check_packing, check_start, resolve_precision, start_from
 from qwenvl.train.checkpoint import Progress
 from qwenvl.train.feed import feed
 from qwenvl.train.loop import Place, Stop, stopping, train_stage
@@ -102,6 +102,7 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
     torch.manual_seed(recipe.seed)
     if recipe.init is not None:
         model, tokenizer = start_from(recipe.init, recipe.lora, precision)
+        check_packing(model, recipe.stages)
     else:
         tokenizer = QwenTokenizer.load(out / "tokenizer")
         model = build_model(recipe.model_spec, tokenizer)

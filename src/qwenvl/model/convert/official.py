@@ -95,6 +95,11 @@ def released_config(config: Any) -> dict[str, Any]:
     Raises ValueError for what that form cannot say: another positional grid, other adapter heads, other image ids.
     """
     vision, text = config.vision_config, config.text_config
+    if (vision.model_type, text.model_type) != ("qwenvl_vision", "qwenvl_text"):
+        raise ValueError(
+            "The released form knows Qwen-VL's own tower and decoder only; this model has "
+            f"{vision.model_type} and {text.model_type}. Save it natively."
+        )
     start = config.image_start_id
     dtype = str(config.dtype or torch.float32).removeprefix("torch.")
     facts = {
