@@ -15,7 +15,9 @@ from torch import Tensor
 from transformers import BatchFeature
 
 from qwenvl.data.images import load_image
+from qwenvl.hub import hub_options, local_folder
 from qwenvl.model.configuration import QwenVLConfig
+from qwenvl.model.convert.tokenizer_files import check_tokenizer
 from qwenvl.sample import Image, Part, Region, Sample, Text
 from qwenvl.text.markup import RegionSpan, TextSpan, format_spans, parse, to_regions
 from qwenvl.text.render import render
@@ -130,15 +132,20 @@ class QwenVLProcessor:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> QwenVLProcessor:
-        """From a folder: `processor_config.json`, or else the model's `config.json`, and the tokenizer's files.
+        """From a folder, or a name on the Hugging Face Hub, whose small files are then **downloaded**.
 
-        Raises FileNotFoundError or ValueError, naming the file.
+        Reads `processor_config.json`, or else the model's `config.json`, and the tokenizer's files. Raises OSError or
+        ValueError, naming the file.
         """
-        folder = Path(pretrained_model_name_or_path)
+        folder = local_folder(pretrained_model_name_or_path, weights=False, **hub_options(kwargs))
         tokenizer = QwenTokenizer.load(folder)
         path = folder / _FILE
         if not path.is_file():
-            return cls(tokenizer, QwenVLConfig.from_pretrained(folder))
+            config = QwenVLConfig.from_pretrained(folder)
+            if not (folder / "tokenizer.json").is_file():
+                # A tokenizer.json cut short does not read; a qwen.tiktoken does.
+                check_tokenizer(tokenizer, config, folder)
+            return cls(tokenizer, config)
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             size, queries = int(found["image_size"]), int(found["num_queries"])
