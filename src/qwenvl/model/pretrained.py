@@ -14,8 +14,7 @@ from transformers import GenerationConfig, PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 
 from qwenvl.hub import OPTIONS, hub_options, local_folder
-from qwenvl.model.configuration import QwenVLConfig
-from qwenvl.model.convert.checkpoint import HEAD, Checkpoint, check_tensors, open_checkpoint, open_config
+from qwenvl.model.convert.checkpoint import HEAD, Checkpoint, check_tensors, open_checkpoint, open_config, read_config
 from qwenvl.model.convert.files import ModelError, held
 from qwenvl.model.convert.official import is_released, released_view
 from qwenvl.model.convert.official_config import released_config
@@ -52,7 +51,7 @@ class CheckpointModel(PreTrainedModel):  # type: ignore[misc]
         if not is_released(raw) and raw.get("quantization_config") is not None:
             return super().from_pretrained(folder, *args, config=config, **kwargs)
         checkpoint = open_checkpoint(folder)
-        made = config if isinstance(config, PreTrainedConfig) else _config(Path(config or folder))
+        made = config if isinstance(config, PreTrainedConfig) else read_config(Path(config or folder))
         # In a native folder a part may be missing, which then starts as in a new model.
         check_tensors(checkpoint, made, checkpoint.released, not kwargs.get("ignore_mismatched_sizes"))
         if not checkpoint.released:
@@ -110,13 +109,6 @@ class CheckpointModel(PreTrainedModel):  # type: ignore[misc]
         vocabulary = Path(self.config.name_or_path or "") / VOCABULARY
         if vocabulary.is_file() and not (folder / VOCABULARY).exists():
             shutil.copyfile(vocabulary, folder / VOCABULARY)
-
-
-def _config(folder: Path) -> QwenVLConfig:
-    try:
-        return QwenVLConfig.from_pretrained(folder)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ModelError(f"{folder / 'config.json'}: {error}") from error
 
 
 def _released_options(checkpoint: Checkpoint, config: PreTrainedConfig, options: dict[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qwenvl.model.convert.files import Lazy, ModelError, few, held, read_json, stored_tensors
 from qwenvl.model.convert.gptq import Quantization, dequantized
 from qwenvl.model.convert.official import native_view, released_view
 from qwenvl.model.convert.official_config import is_released, native_config
+
+if TYPE_CHECKING:
+    from qwenvl.model.configuration import QwenVLConfig
 
 HEAD = "lm_head.weight"
 """In both forms; a checkpoint whose head is tied to the embeddings need not have it."""
@@ -71,6 +74,18 @@ def open_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             "(the released form). This is a checkpoint of another model."
         )
     return raw, raw
+
+
+def read_config(folder: Path) -> QwenVLConfig:
+    """A folder's configuration. Raises ModelError for sizes that no model can have."""
+    from qwenvl.model.configuration import QwenVLConfig
+
+    try:
+        return QwenVLConfig.from_pretrained(folder)
+    except ModelError:
+        raise
+    except (ValueError, TypeError, AttributeError, OSError) as error:
+        raise ModelError(f"{folder / 'config.json'}: {error}") from error
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from tqdm import tqdm
 
-from qwenvl.model.convert.checkpoint import Checkpoint, check_tensors, open_checkpoint, unknown_tensors
+from qwenvl.model.convert.checkpoint import Checkpoint, check_tensors, open_checkpoint, read_config, unknown_tensors
 from qwenvl.model.convert.files import Lazy, ModelError, few
 from qwenvl.model.convert.official_config import released_config
 from qwenvl.model.convert.tokenizer_files import write_tokenizer
@@ -47,15 +47,13 @@ def convert(
     Raises ModelError when `source` is no whole Qwen-VL checkpoint, `out` exists, the form cannot say what the model
     is, there is no room on the disk, or what was written is not what was read.
     """
-    from qwenvl.model.configuration import QwenVLConfig
-
     if out.exists():
         raise ModelError(f"{out} exists already: give a folder that is to be made, or remove it first.")
     checkpoint = open_checkpoint(source)
     if not checkpoint.released and checkpoint.quantization is not None:
         raise ModelError(f"{source} is quantised; only GPTQ in the released form can be converted.")
     form: Form = to or ("native" if checkpoint.released else "released")
-    config = QwenVLConfig.from_pretrained(source)
+    config = read_config(source)
     check_tensors(checkpoint, config)
     unknown = unknown_tensors(checkpoint, config)
     if unknown:
