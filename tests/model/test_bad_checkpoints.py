@@ -119,6 +119,11 @@ CASES: list[tuple[str, Break, str]] = [
         r"mlp\.w2\.weight has the shape \[\]",
     ),
     (
+        "generation settings no JSON",
+        lambda f: (f / "generation_config.json").write_text("{"),
+        r"generation_config\.json",
+    ),
+    (
         "more layers wanted",
         lambda f: edit(f / "config.json", lambda c: c.update(num_hidden_layers=2)),
         r"lack transformer\.h\.1\..* and \d+ more",

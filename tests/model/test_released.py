@@ -271,13 +271,13 @@ print(highest() - before, sum(p.numel() * p.element_size() for p in model.parame
 @pytest.mark.parametrize("kind", ["safetensors", "bin"])
 def test_memory_is_the_model_and_no_more_than_a_shard(tmp_path: Path, kind: str) -> None:
     small = write(tmp_path / "small", small_released(), random_state(small_released()))
-    size = {"hidden_size": 640, "intermediate_size": 6400, "kv_channels": 320, "num_hidden_layers": 8}
+    size = {"hidden_size": 640, "intermediate_size": 6400, "kv_channels": 320, "num_hidden_layers": 5}
     config = small_released(**size, visual={"output_dim": 640}, torch_dtype="bfloat16")
     large = write(tmp_path / "large", config, random_state(config, torch.bfloat16), kind, shards=4)
     shard = max(path.stat().st_size for path in large.iterdir())
     command = [sys.executable, "-c", _PEAK, str(small), str(large)]
     peak, model = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
-    assert model > 100e6
+    assert model > 60e6
     assert 0.8 * model < peak < model + shard
 
 

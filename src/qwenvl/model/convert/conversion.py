@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from qwenvl.model.convert.checkpoint import Checkpoint, check_tensors, open_checkpoint, read_config, unknown_tensors
-from qwenvl.model.convert.files import Lazy, ModelError, few
+from qwenvl.model.convert.files import Lazy, ModelError, few, read_json
 from qwenvl.model.convert.official_config import released_config
 from qwenvl.model.convert.tokenizer_files import write_tokenizer
 from qwenvl.model.convert.write import write_tensors
@@ -66,6 +66,7 @@ def convert(
         size = _verify(checkpoint, partial, form, bars, config if fields is None else fields)
         for name in _COPIED:
             if (source / name).is_file():
+                read_json(source / name)  # a file cut short does not go along
                 shutil.copyfile(source / name, partial / name)
         write_tokenizer(source, partial, form, config)
         (partial / _MARK).unlink()
