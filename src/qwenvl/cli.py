@@ -173,6 +173,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--strict", action="store_true", help="stop at the first bad row instead of skipping it")
 
+    p = verb("convert", convert, "bring a checkpoint from the released form to ours or back, and check each tensor")
+    p.add_argument("source", metavar="SRC", help="a checkpoint folder, or a name on the Hugging Face Hub")
+    p.add_argument("out", type=Path, metavar="OUT", help="the folder to make")
+    p.add_argument("--to", choices=("native", "released"), help="the form (default: the one that SRC is not in)")
+    p.add_argument("--max-shard-size", default="5GB", metavar="SIZE", help="of a weight file (default: %(default)s)")
+
     data = verbs.add_parser("data", help="make data").add_subparsers(title="verbs", metavar="VERB", required=True)
     p = verb("make-scenes", make_scenes, "write scenes of the nano world as shards", data)
     p.add_argument("out", type=Path, help="folder of the shards")
@@ -306,7 +312,7 @@ def inspect(options: argparse.Namespace) -> None:
     if options.model:
         from qwenvl.model.load import resolve
 
-        folder = resolve(options.model)
+        folder = resolve(options.model, weights=False)
     bad = BadRows(show=lambda message: print(message, file=sys.stderr))
     source = "scenes:train" if options.source == "scenes" else options.source
     records = open_source(source, options.strict, bad, options.image_root)
@@ -335,6 +341,18 @@ def inspect(options: argparse.Namespace) -> None:
         print(f"{bad.count} rows skipped", file=sys.stderr)
 
 
+def convert(options: argparse.Namespace) -> None:
+    """`qwenvl convert`."""
+    from qwenvl.hub import local_folder
+    from qwenvl.model.convert.conversion import convert as run
+
+    done = run(local_folder(options.source), options.out, options.to, options.max_shard_size)
+    print(
+        f"wrote {done.folder} in the {done.form} form\n"
+        f"read back: {done.tensors} tensors, {done.size:,} bytes, each equal to its source byte for byte"
+    )
+
+
 def make_scenes(options: argparse.Namespace) -> None:
     """`qwenvl data make-scenes`."""
     from qwenvl.data.corpus import make_scenes as run
@@ -344,7 +362,12 @@ def make_scenes(options: argparse.Namespace) -> None:
 
 
 def _model(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--model", default="nano", metavar="DIR", help="a checkpoint folder, or nano (default)")
+    p.add_argument(
+        "--model",
+        default="nano",
+        metavar="DIR",
+        help="a checkpoint folder, nano (default), or a name on the Hugging Face Hub",
+    )
     p.add_argument("--device", default="cpu", help="cpu (default), cuda, mps, …")
 
 

@@ -36,10 +36,17 @@ def test_a_missing_file_is_named(copy: Path, remove: str, said: str) -> None:
         load(copy)
 
 
-@pytest.mark.parametrize("broken", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_a_broken_file_is_an_error_of_the_folder(copy: Path, broken: str) -> None:
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("config.json", r"config\.json is no JSON"),
+        ("tokenizer.json", r"tokenizer\.json is not a tokenizer"),
+        ("model.safetensors", r"model\.safetensors is damaged"),
+    ],
+)
+def test_a_broken_file_is_named(copy: Path, broken: str, said: str) -> None:
     (copy / broken).write_bytes(b"{ broken")
-    with pytest.raises(ModelError, match="could not be loaded"):
+    with pytest.raises(ModelError, match=said):
         load(copy)
 
 

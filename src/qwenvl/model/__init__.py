@@ -4,7 +4,6 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, Aut
 
 from qwenvl.model.adapter import PositionAwareAdapter
 from qwenvl.model.configuration import QwenVLConfig, QwenVLTextConfig, QwenVLVisionConfig, ReleasedConfig
-from qwenvl.model.convert import official
 from qwenvl.model.language import QwenVLTextModel
 from qwenvl.model.processor import QwenVLProcessor
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration, QwenVLModel, QwenVLOutput
@@ -20,7 +19,6 @@ for _config, _model in (
 AutoConfig.register(ReleasedConfig.model_type, ReleasedConfig, exist_ok=True)
 AutoModelForImageTextToText.register(QwenVLConfig, QwenVLForConditionalGeneration, exist_ok=True)
 AutoProcessor.register(QwenVLConfig, QwenVLProcessor, exist_ok=True)
-official.register()
 
 __all__ = [
     "PositionAwareAdapter",

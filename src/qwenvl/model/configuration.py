@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from qwenvl.model.convert.official import is_released, native_config
+from qwenvl.model.convert.official_config import is_released, native_config
 
 
 class QwenVLVisionConfig(PreTrainedConfig):  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +10,19 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
+from qwenvl.hub import is_hub_name, local_folder
+from qwenvl.model.convert.checkpoint import open_config
+from qwenvl.model.convert.files import ModelError, few
+from qwenvl.model.convert.tokenizer_files import VOCABULARY, check_tokenizer, read_tokenizer
 from qwenvl.model.lora import base_of, is_lora_folder, load_lora
 from qwenvl.model.quantize import is_quantized
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
 
+__all__ = ["PACKAGED", "Loaded", "ModelError", "load", "quietly", "resolve"]
+
 PACKAGED = Path(__file__).parents[1] / "models"
 """Checkpoints that ship with the project; a folder's name is the model's name."""
-
-
-class ModelError(ValueError):
-    """A model that can't be loaded; the message says which file is missing and how to get one."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,12 @@ class Loaded:
     folder: Path
 
 
-def resolve(name: str | Path) -> Path:
-    """The folder of a checkpoint, given as a folder or by the name of a packaged model.
+def resolve(name: str | Path, weights: bool = True) -> Path:
+    """The folder of a checkpoint, given as a folder, by the name of a packaged model, or by a name on the Hub.
 
-    Raises ModelError when there is no such folder, or it is no checkpoint of this project (config.json,
-    tokenizer.json, *.safetensors). Nothing is ever fetched from the network.
+    **A name such as "Qwen/Qwen-VL-Chat", with one slash and no such folder here, is downloaded** from the Hugging Face
+    Hub into its cache (`weights=False`: all but the weights); nothing else ever is. Raises ModelError when there is no
+    such checkpoint, or it is none of Qwen-VL (config.json, a tokenizer, weights).
     """
     folder = Path(name)
     packaged = sorted(path.parent.name for path in PACKAGED.glob("*/config.json"))
@@ -48,17 +51,23 @@ def resolve(name: str | Path) -> Path:
                 "the packaged model 'nano' is not in this installation. Train one with `qwenvl quickstart` "
                 "and give it as --model runs/quickstart/model"
             )
+    elif is_hub_name(name):
+        try:
+            folder = local_folder(name, weights)
+        except OSError as error:
+            raise ModelError(f"--model {error}") from error
     if not folder.is_dir():
         known = f"; packaged models: {', '.join(packaged)}" if packaged else ""
         what = "is a file" if folder.exists() else "does not exist"
         raise ModelError(f"--model {name}: the folder {what}. Expected a checkpoint folder with config.json{known}")
-    if not (folder / "config.json").is_file():
-        inner = folder / "model"
-        hint = f"; did you mean {inner}?" if (inner / "config.json").is_file() or is_lora_folder(inner) else ""
-        if is_lora_folder(folder):
-            hint = ", only low-rank additions to a model; `qwenvl merge` makes a whole model of both"
-        raise ModelError(f"{folder} is no checkpoint folder: it has no config.json{hint}")
-    for kinds, what in ((("tokenizer.json", "qwen.tiktoken"), "tokenizer"), (("*.safetensors", "*.bin"), "weights")):
+    if is_lora_folder(folder) and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{folder} is no checkpoint folder: it holds only low-rank additions to a model; `qwenvl merge` makes a "
+            "whole model of both"
+        )
+    open_config(folder)
+    wanted = [(("tokenizer.json", VOCABULARY), "tokenizer")] + [(("*.safetensors", "*.bin"), "weights")] * weights
+    for kinds, what in wanted:
         if not any(next(folder.glob(kind), None) for kind in kinds):
             raise ModelError(f"{folder} is no whole checkpoint: it has no {what} ({' or '.join(kinds)})")
     return folder
@@ -67,30 +76,28 @@ def resolve(name: str | Path) -> Path:
 def load(name: str | Path = "nano", device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Loaded:
     """Load a checkpoint for answering. On a CPU it computes in float32, elsewhere in its own type, unless `dtype` says.
 
-    A folder of low-rank additions (LoRA) is loaded together with the model that it names.
-    Raises ModelError for a folder that is no checkpoint, whose files are broken or do not fit each other, and for a
-    device that is not there.
+    `name` is as for `resolve`: a name on the Hugging Face Hub is downloaded. A folder of low-rank additions (LoRA) is
+    loaded together with the model that it names. Raises ModelError for a folder that is no checkpoint, whose files are
+    broken or do not fit each other, and for a device that is not there.
     """
     additions = Path(name) if is_lora_folder(Path(name)) else None
     folder = resolve(base_of(additions) if additions else name)
     # what is quantised works in bfloat16 everywhere
     if dtype is None and not is_quantized(folder) and str(device).startswith("cpu"):
         dtype = torch.float32
+    tokenizer = read_tokenizer(folder)
     try:
         with quietly():
-            tokenizer = QwenTokenizer.load(folder)
             model, found = QwenVLForConditionalGeneration.from_pretrained(
                 folder, dtype=dtype or "auto", local_files_only=True, output_loading_info=True
             )
-    except Exception as error:  # broken files fail in many ways: JSON, safetensors, shapes, keys
+    except ModelError:
+        raise
+    except Exception as error:  # what transformers finds wrong comes in many ways
         raise ModelError(f"{folder} could not be loaded: {type(error).__name__}: {_first_line(error)}") from error
     if found["missing_keys"]:
-        raise ModelError(f"{folder}: its weights lack {_few(found['missing_keys'])}; they do not fit its config.json")
-    if tokenizer.vocab_size > model.config.text_config.vocab_size:
-        raise ModelError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} ids, the model only "
-            f"{model.config.text_config.vocab_size}: the two are not of the same checkpoint"
-        )
+        raise ModelError(f"{folder}: its weights lack {few(found['missing_keys'])}; they do not fit its config.json")
+    check_tokenizer(tokenizer, model.config, folder)
     if additions:
         load_lora(model, additions)
     try:
@@ -114,8 +121,3 @@ def quietly() -> Iterator[None]:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0] if text else "no further message"
-
-
-def _few(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    return ", ".join(ordered[:3]) + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")

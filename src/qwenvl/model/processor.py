@@ -15,14 +15,14 @@ from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from qwenvl.data.images import load_image
+from qwenvl.hub import hub_options, local_folder
 from qwenvl.model.configuration import QwenVLConfig
-from qwenvl.model.hub import local_folder
+from qwenvl.model.convert.tokenizer_files import check_tokenizer
 from qwenvl.model.pixels import CLIP_MEAN, CLIP_STD, QwenVLImageProcessor, as_pictures, normalise, pixel_values
 from qwenvl.sample import Image, Part, Sample, Special, Text
 from qwenvl.text.chatml import CHAT_TEMPLATE, dialogue_sample
 from qwenvl.text.messages import tagged_parts, turns_of
 from qwenvl.text.render import Example, render
-from qwenvl.text.tokenizer import FILES as TOKENIZER_FILES
 from qwenvl.text.tokenizer import SPECIAL_TOKENS, QwenTokenizer
 
 __all__ = ["CLIP_MEAN", "CLIP_STD", "QwenVLImageProcessor", "QwenVLProcessor", "normalise", "pixel_values"]
@@ -270,20 +270,20 @@ class QwenVLProcessor(ProcessorMixin):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> QwenVLProcessor:
-        """From a folder, or a name that `transformers` finds in its cache or on the hub.
+        """From a folder, or a name on the Hugging Face Hub, whose small files are then **downloaded**.
 
-        It reads `processor_config.json`, or else the model's `config.json` in either form, and `tokenizer.json` or the
-        released `qwen.tiktoken`.
-        `kwargs` are `transformers`' for finding files (`cache_dir`, `revision`, `local_files_only`, …). Raises
-        FileNotFoundError or ValueError, naming the file.
+        Reads `processor_config.json`, or else the model's `config.json`, and the tokenizer's files. Raises OSError or
+        ValueError, naming the file.
         """
-        folder = local_folder(pretrained_model_name_or_path, (_FILE, "config.json", *TOKENIZER_FILES), **kwargs)
+        folder = local_folder(pretrained_model_name_or_path, weights=False, **hub_options(kwargs))
         tokenizer = QwenTokenizer.load(folder)
         path = folder / _FILE
         if not path.is_file():
-            if not (folder / "config.json").is_file():
-                raise FileNotFoundError(f"no {_FILE} and no config.json in {folder}: the size of pictures is not known")
-            return cls(tokenizer, QwenVLConfig.from_pretrained(folder))
+            config = QwenVLConfig.from_pretrained(folder)
+            if not (folder / "tokenizer.json").is_file():
+                # A tokenizer.json cut short does not read; a qwen.tiktoken does.
+                check_tokenizer(tokenizer, config, folder)
+            return cls(tokenizer, config)
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             size, queries = int(found["image_size"]), int(found["num_queries"])

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +11,13 @@ from torch.nn import functional
 from transformers import GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
-from transformers.modeling_utils import PreTrainedModel
 from transformers.utils.generic import can_return_tuple
 
 from qwenvl.model.adapter import PositionAwareAdapter
 from qwenvl.model.configuration import QwenVLConfig
-from qwenvl.model.convert.official import released_config, released_state_dict
 from qwenvl.model.kernels import cross_entropy
 from qwenvl.model.parts import build_decoder, build_head, build_tower, embedding_name
-from qwenvl.model.quantize import use_kernels
+from qwenvl.model.pretrained import CheckpointModel
 
 IGNORE = -100
 """The label of a position that is not supervised."""
@@ -51,7 +46,7 @@ class QwenVLOutput(ModelOutput):  # type: ignore[misc]
     image_hidden_states: Tensor | None = None
 
 
-class QwenVLPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
+class QwenVLPreTrainedModel(CheckpointModel):
     """What the two model classes share."""
 
     config: QwenVLConfig
@@ -180,34 +175,6 @@ class QwenVLForConditionalGeneration(QwenVLPreTrainedModel, GenerationMixin):  #
         self._tied_weights_keys = {"lm_head.weight": f"model.{embedding_name(self.model)}.weight"}
         self.lm_head = build_head(config.text_config)
         self.post_init()
-
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], *, form: Literal["native", "released"] = "native", **kwargs: Any
-    ) -> None:
-        """Write a folder that `from_pretrained` reads: `form` "native", or "released", the published checkpoints' own.
-
-        Raises ValueError when the released form cannot say what this model is (see `released_config`).
-        """
-        if form not in ("native", "released"):
-            raise ValueError(f'form is "native" or "released", not {form!r}.')
-        released = released_config(self.config) if form == "released" else None
-        kwargs["save_original_format"] = False
-        if form == "released":
-            state = kwargs.get("state_dict")
-            kwargs["state_dict"] = released_state_dict(self.state_dict() if state is None else state, self.config)
-        super().save_pretrained(save_directory, **kwargs)
-        if released is not None:
-            text = json.dumps(released, indent=2, sort_keys=True) + "\n"
-            (Path(save_directory) / "config.json").write_text(text, encoding="utf-8")
-
-    @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As `PreTrainedModel.from_pretrained`; what `qwenvl quantize` wrote gets the layers that work with it."""
-        found = super().from_pretrained(*args, **kwargs)
-        model = found[0] if isinstance(found, tuple) else found
-        if getattr(model, "quantization_method", None) == "torchao":
-            use_kernels(model)
-        return found
 
     def get_output_embeddings(self) -> nn.Module:
         """The language head."""

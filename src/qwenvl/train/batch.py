@@ -39,7 +39,7 @@ def to_tensors(batch: Batch, isolate: bool, device: torch.device) -> TensorBatch
 
 
 def pixels_of(batch: Batch, device: torch.device) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """The normalised pictures (N, 3, S, S) and which of them each run of slots shows (K,); None where there are none."""
+    """The normalised pictures (N, 3, S, S), and which of them each run of slots shows (K,); None without any."""
     if not len(batch.pixels):
         return None, None
     return normalise(torch.from_numpy(batch.pixels).to(device)), torch.from_numpy(batch.image_index).to(device)
