@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 
 from qwenvl.model.configuration import QwenVLTextConfig
-from qwenvl.model.kernels import split_heads, swiglu
+from qwenvl.model.kernels import split_heads, swiglu, turn_tables
 from qwenvl.model.layers import RMSNorm, init_residual_linear, matmul_attention, residual_linear
 
 
@@ -212,7 +212,8 @@ class QwenVLTextModel(PreTrainedModel):  # type: ignore[misc]
                 scale = factor.clamp(min=1.0)[:, None, :, None].to(like.dtype)
         frequency = base**-exponent
         angles = position_ids[:, :, None].float() * (frequency if frequency.dim() == 1 else frequency[:, None, :])
-        return angles.cos()[:, None].to(like.dtype), angles.sin()[:, None].to(like.dtype), scale
+        cos, sin = turn_tables(angles[:, None])
+        return cos.to(like.dtype), sin.to(like.dtype), scale
 
     def _may_pass(self, length: int, cache: Cache | None) -> bool:
         """Whether a position of this call can lie past `seq_length`."""
