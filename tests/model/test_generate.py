@@ -181,9 +181,7 @@ def test_any_cache(make: Make, kind: str) -> None:
 def test_a_conversation_goes_on_from_its_cache(make: Make) -> None:
     model = make()
     (ids, shown), more = ROWS[0], ids_with_pictures(11, "img", 12)
-    first = model.generate(
-        torch.tensor([ids]), pixel_values=pictures(3)[shown], return_dict_in_generate=True, **GREEDY
-    )
+    first = model.generate(torch.tensor([ids]), pixel_values=pictures(3)[shown], return_dict_in_generate=True, **GREEDY)
     whole = torch.cat([first.sequences, torch.tensor([more])], 1)
     got = model.generate(whole, pixel_values=pictures(3)[[2]], past_key_values=first.past_key_values, **GREEDY)
     assert torch.equal(got, model.generate(whole, pixel_values=pictures(3)[[*shown, 2]], **GREEDY))

@@ -21,14 +21,16 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.keys: Tensor | None
+        self.values: Tensor | None
         self._buffers: tuple[Tensor, Tensor] | None = None
         self._views: tuple[Tensor, Tensor] | None = None
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Append (B, H, L, D) of keys and of values; returns all of them, (B, H, S + L, D)."""
-        if torch.is_grad_enabled() and (key_states.requires_grad or (self.keys is not None and self.keys.requires_grad)):
+        if torch.is_grad_enabled() and (
+            key_states.requires_grad or (self.keys is not None and self.keys.requires_grad)
+        ):
             return super().update(key_states, value_states, *args, **kwargs)
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -54,10 +56,9 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
     def _grow(self, key_states: Tensor, value_states: Tensor, seen: int, capacity: int) -> None:
         """New buffers of `capacity` positions that begin with the `seen` ones."""
-        held = (self.keys, self.values)
         buffers = [s.new_empty(*s.shape[:-2], capacity, s.shape[-1]) for s in (key_states, value_states)]
-        if seen:
-            for buffer, states in zip(buffers, held, strict=True):
+        for buffer, states in zip(buffers, (self.keys, self.values), strict=True):
+            if seen and states is not None:
                 buffer.narrow(-2, 0, seen).copy_(states)
         self._buffers = (buffers[0], buffers[1])
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 
 def turn_tables(angles: Tensor) -> tuple[Tensor, Tensor]:
-    """What `split_heads` takes for the angles (…, L, D/2): cosines and sines (…, L, D), the first half's sines negated."""
+    """What `split_heads` takes for angles (…, L, D/2): cosines and sines (…, L, D), the sines' first half negated."""
     cos, sin = angles.cos(), angles.sin()
     return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
@@ -72,7 +72,7 @@ def split_heads(qkv: Tensor, heads: int, cos: Tensor | None = None, sin: Tensor 
 
 
 def _split_heads_plainly(qkv: Tensor, heads: int, cos: Tensor | None, sin: Tensor | None) -> tuple[Tensor, ...]:
-    """As `split_heads`, without a gradient: half the calls, which is what one new token costs, and views where it can."""
+    """As `split_heads`, without a gradient: half the calls, which is what one new token costs, and views."""
     batch, length, width = qkv.shape
     parts = qkv.view(batch, length, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)
     if cos is None or sin is None:
