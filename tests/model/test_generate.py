@@ -212,6 +212,19 @@ def test_decoding_across_the_training_length(make: Make, kind: str) -> None:
         text.use_logn_attn = True
 
 
+@torch.inference_mode()
+def test_decoding_gives_the_reference_s_logits_of_a_long_text(
+    official: QwenVLForConditionalGeneration, expected: dict[str, Tensor]
+) -> None:
+    # 2,592 and 2,600 tokens have the same factor, so the reference's logits at prefill are those of decoding here.
+    ids, wanted = expected["long_text.input_ids"], expected["long_text.logits"]
+    out = official(ids[:, :-8], logits_to_keep=1)
+    steps = [out.logits]
+    for at in range(ids.shape[1] - 8, ids.shape[1]):
+        steps.append(official(ids[:, at : at + 1], past_key_values=out.past_key_values).logits)
+    assert (torch.cat(steps, 1) - wanted[:, -9:]).abs().max() <= 1e-3
+
+
 # -- torch.compile -------------------------------------------------------------------------------------------------
 
 
