@@ -13,7 +13,7 @@ from transformers.cache_utils import DynamicCache
 
 from qwenvl.model import QwenVLConfig, QwenVLForConditionalGeneration
 from qwenvl.model.adapter import sincos_positions
-from qwenvl.model.kernels import attend, cross_entropy, rms_norm, split_heads, swiglu
+from qwenvl.model.kernels import attend, cross_entropy, rms_norm, split_heads, swiglu, turn_tables
 from qwenvl.model.vision import resize_positions
 from tests.model.helpers import small_config
 
@@ -152,12 +152,12 @@ def test_no_projection_where_widths_agree() -> None:
 @pytest.mark.parametrize(("length", "alpha"), [(64, None), (65, 3.0), (128, 3.0), (129, 7.0), (256, 7.0), (300, 15.0)])
 def test_ntk_steps(make: Make, length: int, alpha: float | None) -> None:
     decoder = make().model.language_model
-    got = decoder._ntk_alpha(length, None, None)
+    got = decoder._ntk_alpha(torch.arange(length)[None], None, None)
     assert (got is None and alpha is None) or got.tolist() == [alpha]
     mask = torch.ones(2, length, dtype=torch.long)
     mask[1, 50:] = 0
     if alpha is not None:
-        assert decoder._ntk_alpha(length, mask, None).tolist() == [alpha, 1.0]
+        assert decoder._ntk_alpha(torch.arange(length)[None], mask, None).tolist() == [alpha, 1.0]
 
 
 def test_ntk_is_kept_while_decoding(make: Make) -> None:
@@ -167,13 +167,14 @@ def test_ntk_is_kept_while_decoding(make: Make) -> None:
     decoder(inputs_embeds=torch.randn(1, 120, 16), past_key_values=cache)
     late, early = torch.tensor([[200]]), torch.tensor([[10]])
     cos, _, scale = decoder.rotary(late, None, cache, like)
-    wanted, _, _ = decoder.rotary(late.expand(1, 120), None, None, like)
-    assert torch.equal(cos[:, 0, 0], wanted[:, 0, 0])
+    # The prompt of 120 is between one and two training lengths: a factor of 3, which 201 alone would make 7.
+    base = decoder.config.rope_theta * 3 ** (8 / 6)
+    assert torch.allclose(cos[0, 0, 0, :4], (200 * base ** -(torch.arange(0, 8, 2) / 8)).cos(), atol=1e-4)
     assert scale.item() == pytest.approx(math.log(201) / math.log(64))
     assert decoder.rotary(early, None, cache, like)[2].item() == 1.0
     # Short rows and training have neither.
     plain = decoder.rotary(early, None, None, like)
-    assert plain[2] is None
+    assert plain[2].item() == 1.0
     decoder.train()
     trained, _, none = decoder.rotary(torch.arange(120)[None], None, None, like)
     assert none is None and torch.equal(trained[:, :, 10], plain[0][:, :, 0])
@@ -190,7 +191,7 @@ def test_gradients_of_the_kernels() -> None:
     torch.manual_seed(0)
     angles = torch.rand(1, 1, 5, 2, dtype=torch.float64)
     check = torch.autograd.gradcheck
-    assert check(lambda x: split_heads(x, 2, angles.cos(), angles.sin()), (double(2, 5, 24),))
+    assert check(lambda x: split_heads(x, 2, *turn_tables(angles)), (double(2, 5, 24),))
     assert check(lambda x: split_heads(x, 2), (double(2, 5, 24),))
     assert check(swiglu, (double(3, 8),))
     assert check(lambda x: cross_entropy(x, torch.tensor([1, 0, 4])).double(), (double(3, 5),), atol=1e-2, eps=1e-3)

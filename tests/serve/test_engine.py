@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image as PILImage
 
 from qwenvl.sample import Image, Sample, Text
@@ -116,6 +118,31 @@ def test_an_error_of_the_model_reaches_the_caller(loaded: Loaded) -> None:
 def test_sampling_is_possible(loaded: Loaded, examples: list[Example]) -> None:
     options = Generation(max_new_tokens=8, temperature=1.5, top_p=0.95, stop=())
     assert len(generate(loaded.model, loaded.tokenizer, examples[:1], options)[0]) == 8
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.8])
+def test_a_seed_gives_the_same_answers_again(loaded: Loaded, examples: list[Example], top_p: float) -> None:
+    options = Generation(max_new_tokens=10, temperature=2.0, top_p=top_p, stop=(), seed=7)
+    together = generate(loaded.model, loaded.tokenizer, examples, options)
+    alone = [generate(loaded.model, loaded.tokenizer, [example], options)[0] for example in examples]
+    assert together == alone
+    other = dataclasses.replace(options, seed=8)
+    assert generate(loaded.model, loaded.tokenizer, examples, other) != together
+    assert generate(loaded.model, loaded.tokenizer, examples, Generation(max_new_tokens=10, stop=())) != together
+    streamed = "".join(stream(loaded.model, loaded.tokenizer, examples[0], options))
+    assert streamed == loaded.tokenizer.decode(together[0])
+
+
+def test_seeded_sampling_follows_the_distribution() -> None:
+    options = Generation(temperature=2.0, top_p=0.9, seed=0)
+    steps = options.arguments((), 0)["logits_processor"]
+    scores = torch.tensor([[0.0, 2.0, 3.0, -9.0]])
+    drawn = torch.stack([steps(torch.zeros(1, 1, dtype=torch.long), scores).argmax(-1) for _ in range(4000)])
+    share = torch.bincount(drawn.flatten(), minlength=4) / 4000
+    # The last one lies outside the likeliest nine tenths.
+    wanted = torch.softmax(scores[0] / 2, -1)
+    kept = wanted * torch.tensor([1.0, 1.0, 1.0, 0.0])
+    assert torch.allclose(share, kept / kept.sum(), atol=0.03)
 
 
 def test_special_tokens_have_pieces_of_their_own(loaded: Loaded) -> None:

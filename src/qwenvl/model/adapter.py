@@ -118,7 +118,7 @@ class PositionAwareAdapter(nn.Module):
         return self._after(mixed.reshape(count, query.shape[0], -1))
 
     def each_alone(self, features: Tensor) -> Tensor:
-        """What a query would give that looks at one patch and at no other: (N, patches, vision width) → decoder width."""
+        """What a query gives that looks at one patch alone: (N, patches, vision width) → (N, patches, decoder width)."""
         return self._after(self.v_proj(self.norm_kv(self.kv_proj(features))))
 
     def _after(self, mixed: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 
+from qwenvl.model.cache import with_room
 from qwenvl.model.configuration import QwenVLTextConfig
-from qwenvl.model.kernels import split_heads, swiglu
+from qwenvl.model.kernels import split_heads, swiglu, turn_tables
 from qwenvl.model.layers import RMSNorm, init_residual_linear, matmul_attention, residual_linear
 
 
@@ -147,7 +148,7 @@ class QwenVLTextModel(PreTrainedModel):  # type: ignore[misc]
         if self.training and self.gradient_checkpointing:
             use_cache = False
         if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
+            past_key_values = with_room(DynamicCache(config=self.config))
         mask = self._mask(hidden, attention_mask, past_key_values)
         if past_key_values is None and self._is_lower_triangular(attention_mask, hidden):
             kwargs["lower_triangular"] = True
@@ -173,9 +174,16 @@ class QwenVLTextModel(PreTrainedModel):  # type: ignore[misc]
 
     def _mask(self, hidden: Tensor, attention_mask: Tensor | None, cache: Cache | None) -> Tensor | None:
         """The mask in the form that the attention function takes, made once for all layers."""
-        plain = self.config._attn_implementation in ("eager", "matmul")
+        kind = self.config._attn_implementation
+        plain = kind in ("eager", "matmul")
         if attention_mask is not None and attention_mask.dim() == 4:
-            if not plain or attention_mask.dtype != torch.bool:
+            if "flash" in kind:
+                raise ValueError(
+                    f"{kind} takes no mask of four dimensions, which packed or isolated rows need. Pass one of (rows, "
+                    'length) or none, or choose another with model.set_attn_implementation("sdpa").'
+                )
+            # These add what they are given to the scores.
+            if not (plain or kind == "flex_attention") or attention_mask.dtype != torch.bool:
                 return attention_mask
             zero = torch.zeros((), dtype=hidden.dtype, device=hidden.device)
             return torch.where(attention_mask, zero, torch.finfo(hidden.dtype).min)
@@ -207,7 +215,7 @@ class QwenVLTextModel(PreTrainedModel):  # type: ignore[misc]
         packed = config._attn_implementation == "vllm"
         if not self.training:
             ntk = config.use_dynamic_ntk and not packed
-            alpha = self._ntk_alpha(position_ids.shape[1], attention_mask, cache) if ntk else None
+            alpha = self._ntk_alpha(position_ids, attention_mask, cache) if ntk else None
             if alpha is not None:
                 base = (config.rope_theta * alpha.to(like.device) ** (dim / (dim - 2)))[:, None]
             if config.use_logn_attn and (packed or self._may_pass(position_ids.shape[1], cache)):
@@ -215,22 +223,35 @@ class QwenVLTextModel(PreTrainedModel):  # type: ignore[misc]
                 scale = factor.clamp(min=1.0)[:, None, :, None].to(like.dtype)
         frequency = base**-exponent
         angles = position_ids[:, :, None].float() * (frequency if frequency.dim() == 1 else frequency[:, None, :])
-        return angles.cos()[:, None].to(like.dtype), angles.sin()[:, None].to(like.dtype), scale
+        cos, sin = turn_tables(angles[:, None])
+        return cos.to(like.dtype), sin.to(like.dtype), scale
 
     def _may_pass(self, length: int, cache: Cache | None) -> bool:
         """Whether a position of this call can lie past `seq_length`."""
-        seen = cache.get_seq_length() if cache is not None else 0
+        # Without a cache of ours the positions alone say (an engine that keeps its own cache passes them).
+        if cache is None:
+            return True
+        seen = cache.get_seq_length()
         return isinstance(seen, Tensor) or seen + length > self.config.seq_length
 
-    def _ntk_alpha(self, length: int, attention_mask: Tensor | None, cache: Cache | None) -> Tensor | None:
+    def _ntk_alpha(self, position_ids: Tensor, attention_mask: Tensor | None, cache: Cache | None) -> Tensor | None:
         """The NTK factor of each row (B or 1), or None while all of them are 1."""
-        if cache is not None and (length == 1 or int(cache.get_seq_length()) > 0):
+        length = position_ids.shape[1]
+        if cache is not None and self._is_decoding(length, cache):
             return getattr(cache, "qwenvl_ntk_alpha", None)
         alpha = None
         if length > self.config.seq_length:
-            padding = attention_mask is not None and attention_mask.dim() == 2
-            true = attention_mask.sum(-1).float() if padding else torch.tensor([float(length)])  # type: ignore[union-attr]
+            padded = attention_mask is not None and attention_mask.dim() == 2
+            # A mask of four dimensions (a static cache's) does not say how long a row is, its positions do.
+            true = attention_mask.sum(-1) if padded else position_ids.amax(-1) + 1  # type: ignore[union-attr]
             alpha = (2.0 ** torch.ceil(torch.log2(true / self.config.seq_length) + 1) - 1).clamp(min=1.0)
         if cache is not None:
             cache.qwenvl_ntk_alpha = alpha
         return alpha
+
+    @staticmethod
+    def _is_decoding(length: int, cache: Cache) -> bool:
+        """Whether the prompt came before this call."""
+        seen = cache.get_seq_length()
+        # A static cache counts in a tensor, which compiled steps of one token must not wait for.
+        return length == 1 if isinstance(seen, Tensor) and length == 1 else int(seen) > 0

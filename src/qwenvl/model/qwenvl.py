@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import GenerationMixin
-from transformers.cache_utils import Cache
+from transformers import GenerationConfig, GenerationMixin
+from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from qwenvl.model.adapter import PositionAwareAdapter
+from qwenvl.model.cache import with_room
 from qwenvl.model.configuration import QwenVLConfig
 from qwenvl.model.kernels import cross_entropy
 from qwenvl.model.parts import build_decoder, build_head, build_tower, embedding_name
@@ -247,9 +248,22 @@ class QwenVLForConditionalGeneration(QwenVLPreTrainedModel, GenerationMixin):  #
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
         """Pictures enter at prefill only: afterwards the cache holds them."""
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
-        if not kwargs.get("is_first_iteration", False) and kwargs.get("use_cache", True):
-            inputs["pixel_values"] = inputs["image_index"] = None
+        cache = kwargs.get("past_key_values")
+        # An assistant model's first step is not called the first; that its cache is empty says so.
+        held = cache is not None and int(cache.get_seq_length()) > 0
+        for name in ("pixel_values", "image_index"):
+            inputs[name] = kwargs.get(name) if kwargs.get("is_first_iteration") or not held else None
         return inputs
+
+    def _prepare_cache_for_generation(
+        self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
+        """The caller's own cache as it is; the default one with room for the next tokens."""
+        given = model_kwargs.get("past_key_values")
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        made = model_kwargs.get("past_key_values")
+        if given is None and isinstance(made, DynamicCache):
+            with_room(made)
 
     def _expand_inputs_for_generation(
         self,

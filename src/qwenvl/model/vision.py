@@ -93,6 +93,7 @@ class VisionTransformer(PreTrainedModel):  # type: ignore[misc]
     _no_split_modules = ("VisionBlock",)
     _supports_sdpa = True
     _supports_flash_attn = True
+    _supports_flex_attn = True
     _supports_attention_backend = True
 
     def __init__(self, config: QwenVLVisionConfig) -> None:

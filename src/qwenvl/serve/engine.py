@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
 from transformers.generation.streamers import BaseStreamer
 
 from qwenvl.model.processor import pixel_values
@@ -24,20 +31,30 @@ from qwenvl.text.tokenizer import QwenTokenizer
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """How to generate. `temperature` 0 is greedy; `stop` overrides the ids that end an answer."""
+    """How to generate. `temperature` 0 is greedy; `stop` overrides the ids that end an answer.
+
+    With a `seed`, sampling gives the same answer to the same question again, whatever stands beside it in the batch.
+    """
 
     max_new_tokens: int = 256
     temperature: float = 0.0
     top_p: float = 1.0
     repetition_penalty: float = 1.0
     stop: tuple[int, ...] | None = None
+    seed: int | None = None
 
     def arguments(self, stop: Sequence[int], pad: int) -> dict[str, Any]:
-        """As keywords of transformers' `generate`."""
-        sampling = {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0} if self.temperature > 0 else {}
+        """As keywords of transformers' `generate`, for one call: a seed starts anew with each."""
+        sampling: dict[str, Any] = {}
+        if self.temperature > 0 and self.seed is None:
+            sampling = {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
+        elif self.temperature > 0 and self.seed is not None:
+            narrowed = [TopPLogitsWarper(self.top_p)] if self.top_p < 1 else []
+            steps = [TemperatureLogitsWarper(self.temperature), *narrowed, _Draw(self.seed)]
+            sampling = {"logits_processor": LogitsProcessorList(steps)}
         return {
+            "do_sample": False,
             "max_new_tokens": self.max_new_tokens,
-            "do_sample": self.temperature > 0,
             "repetition_penalty": self.repetition_penalty,
             "eos_token_id": list(stop),
             "pad_token_id": pad,
@@ -166,6 +183,23 @@ def stream(
 
 def _stop(options: Generation, tokenizer: QwenTokenizer, example: Example) -> tuple[int, ...]:
     return options.stop if options.stop is not None else stop_ids(tokenizer, example.task)
+
+
+class _Draw(LogitsProcessor):  # type: ignore[misc]
+    """Makes the likeliest id a drawn one: scores + Gumbel noise have their maximum at i with probability softmax(i).
+
+    `generate` draws a batch from the process's one random state; here each row has its own, seeded alike.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.states: list[torch.Generator] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if not self.states:
+            self.states = [torch.Generator().manual_seed(self.seed) for _ in range(scores.shape[0])]
+        waits = torch.stack([torch.empty(scores.shape[1]).exponential_(generator=state) for state in self.states])
+        return scores - waits.log().to(scores.device)
 
 
 class _Forward(BaseStreamer):  # type: ignore[misc]
