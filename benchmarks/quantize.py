@@ -2,7 +2,7 @@
 
     python benchmarks/quantize.py [--repeats 5] [--prompt 256] [--new 32] [--threads 2] [--device cpu] [--skip-large]
 
-Two models: the packaged nano model on drawn scenes, and a random one of 160M numbers (decoder 12 layers of width 1024)
+Two models: the packaged nano model on drawn scenes, and a random one of 180M numbers (decoder 12 layers of width 1024)
 on random ids, where only its speed and size mean something: random weights have nearly equal logits everywhere, so any
 rounding turns some. All variants of a model take turns in every repeat; medians are shown. Prefill is one pass over
 the prompt, decoding is one token at a time with a cache, at batch 1. Agreement is that of fp32 (the reference): the
@@ -183,7 +183,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         with quietly():
             random_model().save_pretrained(name)
-        table("random, 160M numbers", Path(name), [{"input_ids": ids_below(7000, 2)}], ids_below(7000), options)
+        table("random, 180M numbers", Path(name), [{"input_ids": ids_below(7000, 2)}], ids_below(7000), options)
 
 
 if __name__ == "__main__":

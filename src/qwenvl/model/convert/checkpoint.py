@@ -103,11 +103,11 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             found, source = (read_json(beside) if beside.is_file() else {}), beside
         if found is not None:
             tensors = dequantized(tensors, Quantization.of(found, source))
-        tensors = {name: tensor for name, tensor in tensors.items() if not _is_derived(name)}
+        tensors = {name: tensor for name, tensor in tensors.items() if not is_derived(name)}
     return Checkpoint(folder, released, raw, fields, tensors)
 
 
-def _is_derived(name: str) -> bool:
+def is_derived(name: str) -> bool:
     """Whether a tensor follows from the configuration: some checkpoints carry such ones all the same."""
     return name.startswith("transformer.") and name.endswith(_DERIVED_ENDINGS)
 

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 
 from qwenvl.model.configuration import QwenVLTextConfig
-from qwenvl.model.convert.official import native_config, weight_mapping
+from qwenvl.model.convert.checkpoint import is_derived
+from qwenvl.model.convert.files import stored_tensors
+from qwenvl.model.convert.official import native_view
+from qwenvl.model.convert.official_config import native_config
 from qwenvl.model.language import QwenVLTextModel
 
 # Stands for the picture's side, which a text model's config.json does not have, where the same fields are read.
@@ -55,9 +57,12 @@ def read_qwen(folder: Path, released: dict[str, Any], dtype: torch.dtype | str) 
 
     Raises ValueError, naming a tensor, when weights are missing.
     """
-    register_checkpoint_conversion_mapping(QwenForCausalLM.__name__, weight_mapping(), overwrite=True)
+    config = text_config(released)
+    tensors = {name: tensor for name, tensor in stored_tensors(folder).items() if not is_derived(name)}
+    if dtype == "auto":
+        dtype = config.dtype or next(iter(tensors.values())).dtype
     model, found = QwenForCausalLM.from_pretrained(
-        folder, config=text_config(released), dtype=dtype, local_files_only=True, output_loading_info=True
+        None, config=config, state_dict=native_view(tensors, heads=1), dtype=dtype, output_loading_info=True
     )
     if found["missing_keys"]:
         raise ValueError(f"its weights lack {min(found['missing_keys'])}")
