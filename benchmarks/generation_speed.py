@@ -162,10 +162,9 @@ def run(size: Size, dtype: torch.dtype, repeats: int) -> None:
     for ids in (one, many):
         work = {side: lambda m=m, ids=ids: decode(m, ids, size.new) for side, m in sides.items()}
         compare(f"{name} decode, batch {len(ids)}", len(ids) * size.new, "tokens/s", work, repeats)
-    # Prompts of a quarter to the whole length.
-    prompts = [
-        row[: size.prompt // 4 + index * (size.prompt * 3 // 4) // (BATCH - 1)] for index, row in enumerate(many)
-    ]
+    # Questions of 1/32 to 1/8 of that prompt, whole answers: long prompts would measure prefill, which gains nothing.
+    longest = size.prompt // 8
+    prompts = [row[: longest // 4 + index * (longest * 3 // 4) // (BATCH - 1)] for index, row in enumerate(many)]
     for side, m in list(sides.items())[1:]:
         each = {
             "one at a time": lambda m=m: sum(answer(m, [prompt], size.new) for prompt in prompts),
