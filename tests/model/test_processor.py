@@ -266,12 +266,13 @@ def test_what_engines_on_transformers_ask(processor: QwenVLProcessor, picture: P
 def test_by_name_from_the_cache(processor: QwenVLProcessor, tmp_path: Path) -> None:
     snapshot = tmp_path / "models--owner--model" / "snapshots" / ("0" * 40)
     processor.save_pretrained(snapshot)
+    (snapshot / "config.json").write_text('{"model_type": "qwenvl"}')
     (tmp_path / "models--owner--model" / "refs").mkdir()
     (tmp_path / "models--owner--model" / "refs" / "main").write_text("0" * 40)
     options = {"cache_dir": tmp_path, "local_files_only": True}
     again = QwenVLProcessor.from_pretrained("owner/model", **options)
     assert again("star")["input_ids"].tolist() == processor("star")["input_ids"].tolist()
-    with pytest.raises(FileNotFoundError, match="owner/other"):
+    with pytest.raises(OSError, match="owner/other"):
         QwenVLProcessor.from_pretrained("owner/other", **options)
 
 

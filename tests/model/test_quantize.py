@@ -77,7 +77,7 @@ def see(model: QwenVLForConditionalGeneration) -> Tensor:
         return model(input_ids=ids, pixel_values=torch.randn(2, 3, size, size).to(model.dtype)).logits.float()
 
 
-@pytest.mark.parametrize(("bits", "vision", "least"), [(8, False, 0.97), (8, True, 0.97), (4, False, 0.85)])
+@pytest.mark.parametrize(("bits", "vision", "least"), [(8, False, 0.97), (8, True, 0.97), (4, False, 0.7)])
 def test_a_quantised_folder_is_small_and_answers_nearly_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], bits: int, vision: bool, least: float
 ) -> None:

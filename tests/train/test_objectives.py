@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -77,13 +79,13 @@ def test_a_place_belongs_to_the_smallest_box_around_it() -> None:
 def test_training_on_regions_learns_places(records: list[Record], tokenizer: QwenTokenizer) -> None:
     torch.manual_seed(0)
     model = build_model(tiny().model_spec, tokenizer)
-    stage = tiny(objective="regions", trains=["vision", "adapter"], tasks={"grounding": {"questions": 2}}).stages[0]
+    stage = replace(tiny().stages[0], objective="regions", trains=("vision", "adapter"))
     freeze(model, stage.trains)
     batch = batch_of(records, tokenizer, {"grounding": Share(1.0, 2)})
     objective = objective_of(stage, tokenizer)
-    optimizer = torch.optim.Adam([parameter for _, parameter in trainable(model)], lr=3e-3)
+    optimizer = torch.optim.Adam([parameter for _, parameter in trainable(model)], lr=1e-2)
     first: dict[str, float] = {}
-    for _ in range(60):
+    for _ in range(150):
         loss = objective(model, batch, items_of(stage, [batch]))
         loss.value.backward()
         optimizer.step()

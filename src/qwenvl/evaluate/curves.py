@@ -10,7 +10,7 @@ from typing import Any
 
 Line = Mapping[str, Any]
 
-COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#b83280", "#6b46c1", "#b7791f", "#0987a0", "#718096")
+COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#b83280", "#6b46c1", "#b7791f", "#0987a0", "#718096", "#1a202c", "#9b2c2c")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -63,8 +63,14 @@ def task_figure(lines: Sequence[Line]) -> bytes:
     figure, axes = _figure(8.4, 3.4)
     tasks = list(dict.fromkeys(key for line in lines for key in line if key.startswith("loss/")))
     for i, task in enumerate(sorted(tasks)):
-        shown = [(minute, float(line[task])) for minute, line in running(lines) if task in line]
-        axes.plot(*zip(*_smooth(shown), strict=True), color=COLOURS[i % len(COLOURS)], linewidth=1.6, label=task[5:])
+        label = task[5:]
+        # stage by stage: a line across a stage that does not have the task would say what nobody measured
+        for stage, _, _ in stage_bounds(lines):
+            shown = [(at, float(line[task])) for at, line in running(lines) if task in line and line["stage"] == stage]
+            if shown:
+                smooth = zip(*_smooth(shown), strict=True)
+                axes.plot(*smooth, color=COLOURS[i % len(COLOURS)], linewidth=1.6, label=label)
+                label = ""
     _dress(axes, lines, "loss per task")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, fontsize=8)
     return _png(figure)

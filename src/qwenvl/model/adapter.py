@@ -118,7 +118,7 @@ class PositionAwareAdapter(nn.Module):
         return self._after(mixed.reshape(count, query.shape[0], -1))
 
     def each_alone(self, features: Tensor) -> Tensor:
-        """What a query gives that looks at one patch alone: (N, patches, vision width) → (N, patches, decoder width)."""
+        """What a query gives that looks at one patch alone: (N, patches, vision width) → (N, patches, width)."""
         return self._after(self.v_proj(self.norm_kv(self.kv_proj(features))))
 
     def _after(self, mixed: Tensor) -> Tensor:

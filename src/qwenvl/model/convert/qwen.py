@@ -48,7 +48,7 @@ def text_config(released: dict[str, Any]) -> QwenVLTextConfig:
     """
     if "quantization_config" in released:
         raise ValueError("config.json: the weights are quantised; training starts from the full ones (Qwen-7B)")
-    visual = {**_NO_VISUAL, "output_dim": released["hidden_size"], "image_start_id": 0}
+    visual = {**_NO_VISUAL, "output_dim": released["hidden_size"], "image_start_id": 1}
     return QwenVLTextConfig(**native_config({**released, "visual": visual})["text_config"])
 
 
