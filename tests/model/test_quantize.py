@@ -11,6 +11,8 @@ from torch import Tensor
 
 from qwenvl.cli import main
 from qwenvl.config import ConfigError, load_recipe
+from qwenvl.data.loader import Batches, MemoryShards, Settings, Share
+from qwenvl.data.synth.scenes import scene_record
 from qwenvl.model import QwenVLConfig, QwenVLForConditionalGeneration
 from qwenvl.model.load import PACKAGED, load
 from qwenvl.model.quantize import (
@@ -23,6 +25,8 @@ from qwenvl.model.quantize import (
     use_kernels,
     write_quantized,
 )
+from qwenvl.model.qwenvl import IGNORE
+from qwenvl.train.batch import to_tensors
 from qwenvl.train.build import check_start
 from tests.model.helpers import small_config
 
@@ -61,23 +65,27 @@ def test_int8_linear_takes_any_width_and_place_in_memory(inputs: int) -> None:
     torch.testing.assert_close(Int8Linear(place, scale, None)(x), expected, rtol=0.02, atol=1.0)
 
 
-def see(model: QwenVLForConditionalGeneration) -> Tensor:
-    """Logits of two pictures and some text."""
-    config = model.config
-    torch.manual_seed(0)
-    slots = config.num_queries
-    ids = torch.randint(0, 250, (2, slots + 20))
-    ids[:, 0], ids[:, 1 : 1 + slots], ids[:, 1 + slots] = (
-        config.image_start_id,
-        config.image_slot_id,
-        config.image_end_id,
-    )
-    size = config.vision_config.image_size
+def best_tokens(folder: Path | str) -> Tensor:
+    """What a model thinks comes next, wherever the grounded captions of 24 scenes are supervised."""
+    loaded = load(folder)
+    model = loaded.model
+    side, slots = model.config.vision_config.image_size, model.config.num_queries
+    records = [scene_record(0, index, "val") for index in range(24)]
+    settings = Settings({"grounding": Share(1.0, 1)}, side, slots, 256, 6, 0)
+    batch = next(iter(Batches([(MemoryShards(records), 1.0)], loaded.tokenizer, settings)))
+    tensors = to_tensors(batch, True, torch.device("cpu"))
     with torch.no_grad():
-        return model(input_ids=ids, pixel_values=torch.randn(2, 3, size, size).to(model.dtype)).logits.float()
+        logits = model(
+            input_ids=tensors.input_ids,
+            pixel_values=tensors.pixel_values,
+            image_index=tensors.image_index,
+            attention_mask=tensors.mask,
+            position_ids=tensors.position_ids,
+        ).logits
+    return logits[:, :-1][tensors.labels[:, 1:] != IGNORE].argmax(-1)
 
 
-@pytest.mark.parametrize(("bits", "vision", "least"), [(8, False, 0.97), (8, True, 0.97), (4, False, 0.7)])
+@pytest.mark.parametrize(("bits", "vision", "least"), [(8, False, 0.97), (8, True, 0.97), (4, False, 0.9)])
 def test_a_quantised_folder_is_small_and_answers_nearly_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], bits: int, vision: bool, least: float
 ) -> None:
@@ -93,8 +101,8 @@ def test_a_quantised_folder_is_small_and_answers_nearly_the_same(
     parts = {name.split(".")[1] for name in kinds}
     assert parts == {"language_model", "vision_tower"} if vision else parts == {"language_model"}
     assert not any("lm_head" in name or "adapter" in name for name in kinds)
-    expected, found = see(load("nano").model), see(model)
-    assert (expected.argmax(-1) == found.argmax(-1)).float().mean() > least
+    expected, found = best_tokens("nano"), best_tokens(out)
+    assert len(expected) > 500 and (expected == found).float().mean() > least
     # the packaged model has two bytes a number; 4 bits have two more numbers of them for each 32
     saved = (2 - (1 if bits == 8 else 0.5 + 4 / 32)) * sum(
         layer.in_features * layer.out_features
