@@ -164,11 +164,11 @@ def test_a_tokenizer_cut_short(folder: Path, part: float) -> None:
     path = folder / "qwen.tiktoken"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[: int(len(lines) * part)]))
-    with pytest.raises(ModelError, match=r"qwen\.tiktoken.*(cut short|damaged|too early)"):
+    with pytest.raises(ModelError, match=r"qwen\.tiktoken.*(cut short|damaged|\d+ lines too early)"):
         load(folder)
-    with pytest.raises(ValueError, match=r"qwen\.tiktoken.*(cut short|damaged|too early)"):
+    with pytest.raises(ValueError, match=r"qwen\.tiktoken.*(cut short|damaged|\d+ lines too early)"):
         QwenVLProcessor.from_pretrained(folder)
-    with pytest.raises(ModelError, match=r"qwen\.tiktoken.*(cut short|damaged|too early)"):
+    with pytest.raises(ModelError, match=r"qwen\.tiktoken.*(cut short|damaged|\d+ lines too early)"):
         convert(folder, folder.parent / "out", bars=False)
     assert not (folder.parent / "out").exists()
 

@@ -46,7 +46,7 @@ class QwenVLProcessor(ProcessorMixin):  # type: ignore[misc]
 
         Raises ValueError where the tokenizer and the model have other ids for `<img>`, its slots and `</img>`.
         """
-        check_ids(tokenizer, config)
+        check_tokenizer(tokenizer, config)
         self._set(tokenizer, config.vision_config.image_size, config.num_queries)
 
     def _set(self, tokenizer: QwenTokenizer, image_size: int, num_queries: int) -> None:
@@ -280,9 +280,7 @@ class QwenVLProcessor(ProcessorMixin):  # type: ignore[misc]
         path = folder / _FILE
         if not path.is_file():
             config = QwenVLConfig.from_pretrained(folder)
-            if not (folder / "tokenizer.json").is_file():
-                # A tokenizer.json cut short does not read; a qwen.tiktoken does.
-                check_tokenizer(tokenizer, config, folder)
+            check_tokenizer(tokenizer, config, folder)
             return cls(tokenizer, config)
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -294,17 +292,6 @@ class QwenVLProcessor(ProcessorMixin):  # type: ignore[misc]
         processor = cls.__new__(cls)
         processor._set(tokenizer, size, queries)
         return processor
-
-
-def check_ids(tokenizer: QwenTokenizer, config: QwenVLConfig) -> None:
-    """Raises ValueError unless both mean the same ids by `<img>`, `</img>` and the slots between."""
-    ours = (tokenizer.img_start_id, tokenizer.img_end_id, tokenizer.image_slot_id)
-    models = (config.image_start_id, config.image_end_id, config.image_slot_id)
-    if ours != models:
-        raise ValueError(
-            f"<img>, </img> and <imgpad> are {ours} in the tokenizer, but {models} in the model's configuration: "
-            "the two are not of the same checkpoint, or the tokenizer's file is cut short"
-        )
 
 
 def _refuse(kwargs: Mapping[str, Any]) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qwenvl.data.images import load_image
-from qwenvl.model.processor import QwenVLProcessor, check_ids
+from qwenvl.model.convert.tokenizer_files import check_tokenizer
+from qwenvl.model.processor import QwenVLProcessor
 from qwenvl.sample import Image, Part, Region, Text, Turn
 from qwenvl.serve.draw import draw_answer
 from qwenvl.serve.engine import Generation, generate, stream
@@ -82,7 +83,7 @@ class Chat:
     ) -> None:
         self.model, self.system, self.fetch = model, system, fetch
         self.tokenizer = tokenizer.tokenizer if isinstance(tokenizer, QwenVLProcessor) else tokenizer
-        check_ids(self.tokenizer, model.config)
+        check_tokenizer(self.tokenizer, model.config)
         self.options = options or Generation()
         self.max_tokens = max_tokens or int(model.config.text_config.seq_length)
         self.turns: list[Turn] = []

@@ -18,21 +18,27 @@ if TYPE_CHECKING:
 VOCABULARY = "qwen.tiktoken"
 
 
-def check_tokenizer(tokenizer: QwenTokenizer, config: QwenVLConfig, folder: Path) -> None:
-    """Raise ModelError unless a tokenizer's ids are the model's: a file cut short may still read, but shifts them."""
+def check_tokenizer(tokenizer: QwenTokenizer, config: QwenVLConfig, folder: Path | None = None) -> None:
+    """Raise ModelError unless a tokenizer's ids are the model's: a file cut short may still read, but shifts them.
+
+    `folder`, where both came from one, is named in the message.
+    """
     size = config.text_config.vocab_size
-    if tokenizer.vocab_size > size:
-        raise ModelError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} ids, the model only {size}: the two are not of the "
-            "same checkpoint"
-        )
-    if tokenizer.img_start_id != config.image_start_id:
+    ours = (tokenizer.img_start_id, tokenizer.img_end_id, tokenizer.image_slot_id)
+    models = (config.image_start_id, config.image_end_id, config.image_slot_id)
+    if ours == models and tokenizer.vocab_size <= size:
+        return
+    wrong = f"<img>, </img> and <imgpad> are {ours} in the tokenizer, but {models} in the model's configuration"
+    if ours == models:
+        wrong = f"the tokenizer has {tokenizer.vocab_size} ids, the model only {size}"
+    where = ""
+    if folder is not None:
         path = folder / "tokenizer.json"
-        path = path if path.is_file() else folder / VOCABULARY
-        raise ModelError(
-            f"{path} gives <img> the id {tokenizer.img_start_id}, but by config.json it is {config.image_start_id}: "
-            "the file is cut short or of another model. Copy it from the checkpoint again."
-        )
+        where = f"{path if path.is_file() else folder / VOCABULARY}: "
+    raise ModelError(
+        f"{where}{wrong}: the two are not of the same checkpoint, or the tokenizer's file is cut short; copy it from "
+        "the checkpoint again"
+    )
 
 
 def write_tokenizer(source: Path, out: Path, form: str, config: QwenVLConfig) -> None:
