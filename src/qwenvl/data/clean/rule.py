@@ -1,0 +1,81 @@
+"""What a cleaning rule is: it measures a pair, and decides from what it measured; the two are apart so that thresholds
+can be tuned from the numbers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from qwenvl.data.pair import Pair
+
+Value = float | int | str | bool | None
+"""What a rule measures of a pair. Numbers get histograms in the report; strings are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The pair goes. `why` is short and has no numbers of the pair, so that equal reasons count together."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The pair stays with this caption."""
+
+    caption: str
+
+
+Verdict = Drop | Change | None
+"""None keeps the pair as it is."""
+
+
+class Rule(ABC):
+    """A rule of a recipe. A subclass is a frozen dataclass whose fields are its keys in the recipe, thresholds and all.
+
+    Ten lines make one: `name`, `measure`, `decide`. Rules hold no state between pairs: what needs the whole set is a
+    `SetRule`.
+    """
+
+    name: ClassVar[str]
+    """Its name in recipes, ledgers and reports."""
+
+    @abstractmethod
+    def measure(self, pair: Pair) -> Value:
+        """The number (or word) that decides. ImageError is counted as an undecodable picture."""
+
+    @abstractmethod
+    def decide(self, pair: Pair, value: Value) -> Verdict:
+        """What follows from `value`, which `measure` gave for this pair. Looks at no pixels."""
+
+    def measure_all(self, pairs: Sequence[Pair]) -> Sequence[Value | Exception]:
+        """`measure` of many pairs; overridden where a batch is cheaper (CLIP). One bad pair costs no other."""
+        found: list[Value | Exception] = []
+        for pair in pairs:
+            try:
+                found.append(self.measure(pair))
+            except Exception as error:  # a rule may be a user's own code
+                found.append(error)
+        return found
+
+    def thresholds(self, source: str) -> Mapping[str, float]:
+        """The numbers that `decide` compares with, by name, for the lines in the report's histograms."""
+        return {}
+
+
+class SetRule(ABC):
+    """A rule that needs the whole set: SQL over the ledgers of the pairs that the other rules kept (DuckDB, out of
+    core).
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def drops(self) -> str:
+        """A SELECT over the view `kept` (columns: id, source, row (global number, in input order), url, digest,
+        phash (uint64 or null), caption, characters, width, height) giving columns id, why, value (text) and winner
+        (id of the pair that stays in its place, or null) of what goes.
+        """

@@ -1,0 +1,55 @@
+"""One image–text pair while it is judged: bytes and words as they were crawled, each looked at once and late."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from PIL import Image as PILImage
+
+from qwenvl.data.images import load_image, reduced
+from qwenvl.sample import Caption, Image, Language, Record
+
+DECODED_SIDE = 256
+"""What `pixels` promises: a JPEG may come at a half, a quarter or an eighth, its sides no smaller than this."""
+
+
+@dataclass
+class Pair:
+    """A web pair: `image` encoded, `caption` as the source has it (None where it has none), `meta` plain JSON values.
+
+    `id` names it among all pairs of all sources; `source` is the name of its set, which thresholds may depend on. What
+    is derived (`size`, `digest`, `pixels`) is computed on first use and kept; each raises ImageError for what is no
+    picture. Rules change `caption` through the runner alone.
+    """
+
+    id: str
+    source: str
+    image: bytes
+    caption: str | None
+    name: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, upright; the header alone is read."""
+        image = load_image(self.image, self.name or self.id)
+        return image.width, image.height
+
+    @cached_property
+    def digest(self) -> str:
+        """blake2b of the encoded bytes, 16 bytes in hex: equal for exact copies."""
+        return hashlib.blake2b(self.image, digest_size=16).hexdigest()
+
+    @cached_property
+    def pixels(self) -> PILImage.Image:
+        """The picture decoded to its last byte, RGB and upright, JPEGs reduced (see DECODED_SIDE)."""
+        return reduced(Image(self.image, *self.size, self.name or self.id), DECODED_SIDE // 2)
+
+    def record(self, language: Language) -> Record:
+        """The record that a kept pair becomes."""
+        image = Image(self.image, *self.size, self.name)
+        return Record(self.id, self.source, (image,), (Caption(self.caption or "", language),), meta=self.meta)
