@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # Chinese answers must not fail on a terminal set to ASCII
             stream.reconfigure(errors="replace")
+    # where torchao is installed, transformers imports it, and it complains of kernels for other machines
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     options = _parse(arguments)
     try:
         options.verb(options)
