@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from transformers.utils import logging
 
-from qwenvl.hub import is_hub_name, local_folder
+from qwenvl.hub import is_hub_name, local_folder, no_folder
 from qwenvl.model.convert.checkpoint import open_config
 from qwenvl.model.convert.files import ModelError, few
 from qwenvl.model.convert.tokenizer_files import VOCABULARY, check_tokenizer, read_tokenizer
@@ -56,11 +56,11 @@ def resolve(name: str | Path, weights: bool = True) -> Path:
         try:
             folder = local_folder(name, weights)
         except OSError as error:
-            raise ModelError(f"--model {error}") from error
+            raise ModelError(str(error)) from error
     if not folder.is_dir():
         known = f"; packaged models: {', '.join(packaged)}" if packaged else ""
-        what = "is a file" if folder.exists() else "does not exist"
-        raise ModelError(f"--model {name}: the folder {what}. Expected a checkpoint folder with config.json{known}")
+        what = f"{name} is a file, not a folder" if folder.exists() else no_folder(name)
+        raise ModelError(f"{what}. Expected a checkpoint folder with config.json{known}")
     if is_lora_folder(folder) and not (folder / "config.json").is_file():
         raise ModelError(
             f"{folder} is no checkpoint folder: it holds only low-rank additions to a model; `qwenvl merge` makes a "
