@@ -10,6 +10,7 @@ version's sources, and says whether both made the same batches.
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import inspect
 import json
@@ -87,6 +88,8 @@ def measure(corpus: Path, world: int) -> dict[str, tuple[float, str]]:
 
         shared["pixels"] = PixelCache()
     found = {}
+    # else the collector's one walk over all that is imported falls on some stage, and a short one looks slow
+    gc.freeze()
     for index, stage in enumerate(recipe.stages):
         settings = settings_of(stage, index, recipe.seed, recipe.model_spec.adapter.queries, Ranks(0, world))
         batches = iter(Batches([(source, 1.0)], tokenizer, settings, **shared))
