@@ -28,9 +28,11 @@ $(VENV)/.installed-train: $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e ".[train]"
 	touch $@
 
+# open_clip_torch by itself: the tests need its ViT alone, and what it asks for (torchvision, timm) is large.
 $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing qwenvl and its test tools into $(VENV) (once; minutes on a slow line)…"
 	$(PIP_INSTALL) -e ".[dev]"
+	$(PIP_INSTALL) --no-deps open_clip_torch
 	touch $@ $(VENV)/.installed-train
 
 quickstart: $(VENV)/.installed-train

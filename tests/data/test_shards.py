@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PILImage
@@ -119,3 +122,35 @@ def test_damage_is_said(tmp_path: Path) -> None:
         ShardReader(tmp_path)
     with pytest.raises(ValueError, match="at least one row"):
         write_shards(RECORDS, tmp_path, 0)
+
+
+def test_a_shards_records_behave_like_a_list_of_whole_ones(tmp_path: Path) -> None:
+    write_shards(RECORDS, tmp_path, 10)
+    rows = ShardReader(tmp_path).read_shard(1)
+    assert len(rows) == 10 and rows[-1].id == RECORDS[19].id and [r.id for r in rows[2:4]] == [rows[2].id, rows[3].id]
+    with pytest.raises(IndexError):
+        rows[10]
+    record = rows[0]
+    copy = pickle.loads(pickle.dumps(record))
+    assert record_to_json(copy)[0] == record_to_json(record)[0] == record_to_json(RECORDS[10])[0]
+    assert dataclasses.replace(record, id="other").phrases == RECORDS[10].phrases
+    # what a dialogue shows is the very picture of the record, so that a pack encodes it once
+    shown = [part for turns in record.dialogues for turn in turns for part in turn.parts if isinstance(part, Image)]
+    assert shown and any(image is record.images[0] for image in shown)
+    with pytest.raises(AttributeError, match="nonsense"):
+        record.nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_damaged_row_is_named(tmp_path: Path) -> None:
+    write_shards(RECORDS[:4], tmp_path, 4)
+    path = tmp_path / "00000.parquet"
+    table = pq.read_table(path)
+    texts = table.column("record").to_pylist()
+    short = '{"images": [], "pictures": [], "meta": {}, "qas": []}'
+    for bad in ("{", "[]", "null", '{"images": [7], "pictures": [], "meta": {}}', short):
+        column = pa.array([*texts[:2], bad, texts[3]])
+        pq.write_table(table.set_column(table.schema.get_field_index("record"), "record", column), path)
+        rows = ShardReader(tmp_path).read_shard(0)
+        assert rows[1].id == RECORDS[1].id
+        with pytest.raises(ShardError, match=r"00000\.parquet: row 2 .*make the corpus again"):
+            rows[2]

@@ -29,7 +29,7 @@ def open_clip() -> Iterator[Any]:
     """`open_clip.transformer` without the package around it, whose import wants torchvision's transforms."""
     spec = importlib.util.find_spec("open_clip")
     if spec is None:
-        pytest.skip("needs open_clip_torch: pip install --no-deps open_clip_torch ftfy")
+        pytest.skip("needs open_clip_torch: pip install --no-deps open_clip_torch")
     package = types.ModuleType("open_clip")
     package.__path__ = list(spec.submodule_search_locations or ())
     names = ("torchvision", "torchvision.ops", "torchvision.ops.misc")

@@ -34,7 +34,7 @@ def losses(model: torch.nn.Module, batch: Batch) -> list[float]:
 
 def alone(example: Example, size: int, eos: int) -> Batch:
     """A batch of one sample without any packing."""
-    row = join([Group(example.task, [example], 0, 0, [0])])
+    row = join([Group(example.task, [example], 0, 0, (0,))])
     arrays = [np.asarray([x], np.int64) for x in (row.ids, row.labels, row.positions)]
     pixels = [np.asarray(s.image.pil().resize((size, size), 3), np.uint8) for s in example.slots]
     stacked = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), np.uint8)

@@ -15,14 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qwenvl.data.images import squashed
 from qwenvl.data.pack import Group, Packer, Row, join, row_images
-from qwenvl.sample import Image, Record, Sample, Task
+from qwenvl.data.pixel_cache import PixelCache
+from qwenvl.sample import Record, Task
 from qwenvl.tasks import TASKS
-from qwenvl.text.render import Example, render
+from qwenvl.text.render import IGNORED, Example, render
 from qwenvl.text.tokenizer import QwenTokenizer
-
-PIXEL_CACHE_BYTES = 768 << 20
 
 
 class Shards(Protocol):
@@ -33,7 +31,7 @@ class Shards(Protocol):
         """How many records each shard holds."""
         ...
 
-    def read_shard(self, index: int) -> list[Record]:
+    def read_shard(self, index: int) -> Sequence[Record]:
         """All records of one shard."""
         ...
 
@@ -115,7 +113,7 @@ class Order:
         self._sizes = list(source.shards)
         self._total = sum(self._sizes)
         self._epoch: tuple[int, list[tuple[int, int]]] = (-1, [])
-        self._shards: OrderedDict[int, list[Record]] = OrderedDict()
+        self._shards: OrderedDict[int, Sequence[Record]] = OrderedDict()
 
     def record(self, position: int) -> Record:
         """The record at `position`, counted from 0 over all epochs."""
@@ -158,12 +156,16 @@ class Batches:
         tokenizer: QwenTokenizer,
         settings: Settings,
         state: Mapping[str, Any] | None = None,
+        pixels: PixelCache | None = None,
     ) -> None:
+        """`pixels` are decoded pictures that other stages' batches may share."""
         self._settings, self._tokenizer = settings, tokenizer
         self._orders = [Order(source, f"{settings.seed}/source{i}") for i, (source, _) in enumerate(sources)]
         self._weights = [weight for _, weight in sources]
+        # sorted: every draw for a task moves the next one's, and a recipe may name its tasks in any order
+        self._tasks = sorted(settings.tasks.items())
         self._packer = Packer(settings.sequence, settings.buffer)
-        self._pixels: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
+        self._pixels = PixelCache() if pixels is None else pixels
         self._draws: dict[int, tuple[int, int]] = {}
         self._next = 0
         self._positions = [0] * len(sources)
@@ -191,9 +193,10 @@ class Batches:
         return self._packer.dropped
 
     def _draw(self) -> bool:
-        number = self._next
-        rng = random.Random(f"{self._settings.seed}/draw{number}")
-        source = rng.choices(range(len(self._orders)), self._weights)[0] if len(self._orders) > 1 else 0
+        number, source = self._next, 0
+        if len(self._orders) > 1:
+            rng = random.Random(f"{self._settings.seed}/draw{number}")
+            source = rng.choices(range(len(self._orders)), self._weights)[0]
         position = self._positions[source]
         self._next += 1
         self._positions[source] += 1
@@ -209,13 +212,10 @@ class Batches:
         record = self._orders[source].record(position)
         rng = random.Random(f"{self._settings.seed}/make{number}")
         made: dict[Task, list[Example]] = {}
-        # sorted: every draw from `rng` moves the next, and a recipe may name its tasks in any order
-        for task, share in sorted(self._settings.tasks.items()):
+        for task, share in self._tasks:
             if rng.random() >= share.share:
                 continue
-            samples: list[Sample] = TASKS[task](record, rng)
-            if len(samples) > share.questions:
-                samples = rng.sample(samples, share.questions)
+            samples = TASKS[task](record, rng, share.questions)
             if samples:
                 examples = [render(s, self._tokenizer, self._settings.slots_per_image) for s in samples]
                 made[task] = examples if share.pictures else [without_pictures(e) for e in examples]
@@ -223,10 +223,10 @@ class Batches:
 
     def _batch(self, everywhere: list[Row]) -> Batch:
         rows = everywhere[self._settings.rank :: self._settings.world]
-        supervised = sum(label != -100 for row in everywhere for label in row.labels)
+        supervised = sum(len(row.labels) - row.labels.count(IGNORED) for row in everywhere)
         shape = (len(rows), self._settings.sequence)
         ids = np.full(shape, self._tokenizer.eos_id, np.int64)
-        labels = np.full(shape, -100, np.int64)
+        labels = np.full(shape, IGNORED, np.int64)
         positions = np.zeros(shape, np.int64)
         segments, branches = np.zeros(shape, np.int16), np.zeros(shape, np.int16)
         for i, row in enumerate(rows):
@@ -235,29 +235,24 @@ class Batches:
             segments[i, :count], branches[i, :count] = row.segments, row.branches
         pictures, index = row_images(rows)
         size = self._settings.image_size
-        pixels = np.stack([self._decode(p) for p in pictures]) if pictures else np.zeros((0, size, size, 3), np.uint8)
+        pixels = (
+            np.stack([self._pixels.squashed(p, size) for p in pictures])
+            if pictures
+            else np.zeros((0, size, size, 3), np.uint8)
+        )
         return Batch(
             ids, labels, positions, segments, branches, pixels, np.asarray(index, np.int64), [row.task for row in rows],
             sum(row.samples for row in rows), supervised, sum(len(row.slots) for row in everywhere),
             self.state(),
         )  # fmt: skip
 
-    def _decode(self, image: Image) -> NDArray[np.uint8]:
-        key = image.key
-        if key not in self._pixels:
-            size = self._settings.image_size
-            self._pixels[key] = np.asarray(squashed(image, size), np.uint8)
-            if len(self._pixels) * size * size * 3 > PIXEL_CACHE_BYTES:
-                self._pixels.popitem(last=False)
-        return self._pixels[key]
-
     def state(self) -> dict[str, Any]:
         """Counters and the names of what waits in the packer and behind it; plain JSON values."""
-        waiting = {task: [(g.draw, g.indices[:]) for g in groups] for task, groups in self._packer.waiting.items()}
-        ready = [[row.task, [[draw, list(indices)] for draw, indices in row.groups]] for row in self._ready]
-        needed = {group.draw for groups in self._packer.waiting.values() for group in groups}
-        needed |= {draw for row in self._ready for draw, _ in row.groups}
-        self._draws = {draw: place for draw, place in self._draws.items() if draw in needed}
+        waiting = {task: [(g.draw, g.indices) for g in groups] for task, groups in self._packer.waiting.items()}
+        ready = [[row.task, row.groups] for row in self._ready]
+        needed = {draw for groups in waiting.values() for draw, _ in groups}
+        needed.update(draw for row in self._ready for draw, _ in row.groups)
+        self._draws = {draw: self._draws[draw] for draw in sorted(needed)}
         return {
             "next": self._next,
             "positions": list(self._positions),
@@ -274,7 +269,7 @@ class Batches:
 
         def group(task: Task, draw: int, indices: list[int]) -> Group:
             (found,) = self._packer.groups([made[draw][task][i] for i in indices], draw)
-            found.indices[:] = indices
+            found.indices = tuple(indices)
             return found
 
         for task, names in state["waiting"].items():

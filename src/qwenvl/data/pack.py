@@ -48,10 +48,28 @@ class Group:
     examples: list[Example]
     shared: int
     draw: int
-    indices: list[int]
+    indices: tuple[int, ...]
+    _length: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._length = self.shared + sum(len(example.ids) - self.shared for example in self.examples)
 
     def __len__(self) -> int:
-        return self.shared + sum(len(example.ids) - self.shared for example in self.examples)
+        return self._length
+
+    def add(self, example: Example, index: int) -> None:
+        """One more example, which begins with the same picture."""
+        self.examples.append(example)
+        self.indices += (index,)
+        self._length += len(example.ids) - self.shared
+
+    def take(self, count: int) -> Group:
+        """The first `count` examples as a group of their own; they are no longer in this one."""
+        part = Group(self.task, self.examples[:count], self.shared, self.draw, self.indices[:count])
+        del self.examples[:count]
+        self.indices = self.indices[count:]
+        self._length -= len(part) - self.shared
+        return part
 
 
 @dataclass
@@ -93,10 +111,9 @@ class Packer:
                 continue
             shared = _shared_prefix(groups[-1].examples[0], example) if groups else 0
             if shared and len(groups[-1]) + len(example.ids) - shared <= self.length:
-                groups[-1].examples.append(example)
-                groups[-1].indices.append(index)
+                groups[-1].add(example, index)
             else:
-                groups.append(Group(example.task, [example], _picture_end(example), draw, [index]))
+                groups.append(Group(example.task, [example], _picture_end(example), draw, (index,)))
         return groups
 
     def _row(self, waiting: list[Group]) -> Row:
@@ -139,11 +156,7 @@ def _split(waiting: Sequence[Group], space: int) -> Group | None:
                 break
             if length > longest:
                 best, take, longest = group, count, length
-    if best is None:
-        return None
-    part = Group(best.task, best.examples[:take], best.shared, best.draw, best.indices[:take])
-    del best.examples[:take], best.indices[:take]
-    return part
+    return None if best is None else best.take(take)
 
 
 def join(groups: Sequence[Group]) -> Row:
@@ -169,7 +182,7 @@ def join(groups: Sequence[Group]) -> Row:
             segments.extend([segment] * count)
             branches.extend([0] * (shared - begin) + [branch] * (len(example.ids) - shared))
     samples = sum(len(group.examples) for group in groups)
-    names = tuple((group.draw, tuple(group.indices)) for group in groups)
+    names = tuple((group.draw, group.indices) for group in groups)
     return Row(groups[0].task, ids, labels, positions, segments, branches, tuple(slots), samples, names)
 
 

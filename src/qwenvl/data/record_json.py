@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from qwenvl.sample import (
     QA,
@@ -53,28 +54,79 @@ def record_to_json(record: Record) -> tuple[Json, tuple[Image, ...]]:
 
 
 def record_from_json(id: str, source: str, found: Json, contents: Sequence[bytes]) -> Record:
-    """The record of JSON values and encoded pictures (`contents`, in the order `record_to_json` gave them)."""
-    pictures = [
+    """The record of JSON values and encoded pictures (`contents`, in the order `record_to_json` gave them).
+
+    Its annotations become objects when they are first looked at: of a record's eight kinds a task reads one.
+    """
+    pictures = tuple(
         Image(content, width, height, name)
         for content, (width, height, name) in zip(contents, found["pictures"], strict=True)
-    ]
-    return Record(
-        id=id,
-        source=source,
-        images=tuple(pictures[i] for i in found["images"]),
-        captions=tuple(
-            Caption(t, lang, tuple((s, e, _to_boxes(b)) for s, e, b in sp)) for t, lang, sp in found["captions"]
-        ),
-        qas=tuple(QA(q, a, lang, reads) for q, a, lang, reads in found["qas"]),
-        phrases=tuple(Phrase(t, _to_boxes(b), lang, ref, told) for t, b, lang, ref, told in found["phrases"]),
-        lines=tuple(TextLine(t, _to_quad(q)) for t, q in found["lines"]),
-        texts=tuple(found["texts"]),
-        dialogues=tuple(
-            tuple(Turn(role, tuple(_to_part(p, pictures) for p in parts)) for role, parts in turns)
-            for turns in found["dialogues"]
-        ),
-        meta=found["meta"],
     )
+    if missing := _KINDS.keys() - found.keys():
+        raise KeyError(min(missing))
+    record: Record = object.__new__(_Late)
+    own = tuple(pictures[i] for i in found["images"])
+    known = {"id": id, "source": source, "images": own, "meta": found["meta"], "_found": found, "_pictures": pictures}
+    for name, value in known.items():
+        object.__setattr__(record, name, value)
+    return record
+
+
+class _Late(Record):
+    """A record some of whose slots are empty until they are read."""
+
+    __slots__ = ("_found", "_pictures")
+
+    def __eq__(self, other: object) -> bool:
+        names = [field.name for field in fields(Record)]
+        return isinstance(other, Record) and all(getattr(self, name) == getattr(other, name) for name in names)
+
+    __hash__ = Record.__hash__
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in _KINDS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            value = _KINDS[name](self._found[name], self._pictures)
+            object.__setattr__(self, name, value)
+            return value
+
+
+def _captions(found: Json, pictures: Sequence[Image]) -> tuple[Caption, ...]:
+    return tuple(Caption(t, lang, tuple((s, e, _to_boxes(b)) for s, e, b in spans)) for t, lang, spans in found)
+
+
+def _qas(found: Json, pictures: Sequence[Image]) -> tuple[QA, ...]:
+    return tuple(QA(*values) for values in found)
+
+
+def _phrases(found: Json, pictures: Sequence[Image]) -> tuple[Phrase, ...]:
+    return tuple(Phrase(t, _to_boxes(b), lang, ref, told) for t, b, lang, ref, told in found)
+
+
+def _lines(found: Json, pictures: Sequence[Image]) -> tuple[TextLine, ...]:
+    return tuple(TextLine(t, _to_quad(q)) for t, q in found)
+
+
+def _texts(found: Json, pictures: Sequence[Image]) -> tuple[str, ...]:
+    return tuple(found)
+
+
+def _dialogues(found: Json, pictures: Sequence[Image]) -> tuple[tuple[Turn, ...], ...]:
+    return tuple(
+        tuple(Turn(role, tuple(_to_part(p, pictures) for p in parts)) for role, parts in turns) for turns in found
+    )
+
+
+_KINDS: dict[str, Callable[[Json, Sequence[Image]], Any]] = {
+    "captions": _captions,
+    "qas": _qas,
+    "phrases": _phrases,
+    "lines": _lines,
+    "texts": _texts,
+    "dialogues": _dialogues,
+}
 
 
 def _boxes(boxes: Sequence[Box]) -> Json:

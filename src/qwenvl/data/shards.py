@@ -8,15 +8,13 @@ last, so that what has a manifest is whole.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from qwenvl.data.images import encode
 from qwenvl.data.record_json import record_from_json, record_to_json
@@ -170,8 +168,11 @@ class ShardReader:
         meta: Mapping[str, Any] = self.manifest.get("meta", {})
         return meta
 
-    def read_shard(self, index: int) -> list[Record]:
-        """All records of shard `index`."""
+    def read_shard(self, index: int) -> Sequence[Record]:
+        """All records of shard `index`; each is made when it is asked for, anew each time.
+
+        Raises ShardError for a file that is missing or damaged, and at a record that is.
+        """
         pa, pq = _pyarrow()
         path = self._files[index]
         try:
@@ -184,12 +185,7 @@ class ShardReader:
             raise ShardError(
                 f"{path}: {table.num_rows} rows, but the manifest says {self._rows[index]}; make the corpus again"
             )
-        columns = [table.column(name).to_pylist() for name in COLUMNS]
-        with _no_collection():
-            return [
-                record_from_json(id, source, json.loads(record), [image["bytes"] for image in images])
-                for id, source, images, record in zip(*columns, strict=True)
-            ]
+        return _Rows(path, table)
 
     def verify(self) -> None:
         """Compare every shard's digest with the manifest's. Raises ShardError naming the first that differs."""
@@ -198,18 +194,33 @@ class ShardReader:
                 raise ShardError(f"{path}: missing or changed since it was written; make the corpus again")
 
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Pause the garbage collector: a shard's records are a hundred thousand small objects without cycles, and walking
-    them doubles the time.
+class _Rows(Sequence[Record]):
+    """A shard's records, kept as they lie in the file.
+
+    Whole ones would be a hundred thousand small objects, which Python's garbage collector walks again and again.
     """
-    paused = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if paused:
-            gc.enable()
+
+    def __init__(self, path: Path, table: Any) -> None:
+        self._path, self._columns, self._count = path, [table.column(name) for name in COLUMNS], table.num_rows
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, row: int) -> Record: ...
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[Record]: ...
+    def __getitem__(self, row: int | slice) -> Record | Sequence[Record]:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        row = range(self._count)[row]
+        try:
+            id, source, images, record = (column[row].as_py() for column in self._columns)
+            return record_from_json(id, source, json.loads(record), [image["bytes"] for image in images])
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise ShardError(
+                f"{self._path}: row {row} (counted from 0) is damaged ({error!r}); make the corpus again"
+            ) from error
 
 
 def _digest(path: Path) -> str:

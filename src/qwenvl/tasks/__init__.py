@@ -7,14 +7,34 @@ inference.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from typing import Protocol
 
 from qwenvl.sample import Record, Sample, Task
 from qwenvl.tasks import caption, dialogue, grounded_caption, grounding, ocr, referring, text, vqa
 
-__all__ = ["TASKS", "caption", "dialogue", "grounded_caption", "grounding", "ocr", "referring", "text", "vqa"]
+__all__ = [
+    "TASKS",
+    "Builder",
+    "caption",
+    "dialogue",
+    "grounded_caption",
+    "grounding",
+    "ocr",
+    "referring",
+    "text",
+    "vqa",
+]
 
-TASKS: dict[Task, Callable[[Record, random.Random], list[Sample]]] = {
+
+class Builder(Protocol):
+    """A task's samples of a record: all, or `most` of them that `rng` chooses. One that has no more draws nothing."""
+
+    def __call__(self, record: Record, rng: random.Random, most: int | None = None) -> list[Sample]:
+        """The samples; none where the record has nothing for the task."""
+        ...
+
+
+TASKS: dict[Task, Builder] = {
     "caption": caption.samples,
     "vqa": vqa.samples,
     "grounding": grounding.samples,
@@ -24,4 +44,4 @@ TASKS: dict[Task, Callable[[Record, random.Random], list[Sample]]] = {
     "text": text.samples,
     "dialogue": dialogue.samples,
 }
-"""Task → the function that makes all samples of a record; `rng` decides where a task has a choice."""
+"""Task → the function that makes its samples of a record."""

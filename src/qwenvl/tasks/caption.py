@@ -5,20 +5,20 @@ from __future__ import annotations
 import random
 
 from qwenvl.sample import Image, Language, Record, Sample, Text
-from qwenvl.tasks._parts import first_image, sample
+from qwenvl.tasks._parts import chosen, first_image, sample
 
 PROMPTS: dict[Language, str] = {"en": "Generate the caption in English: ", "zh": "用中文生成图片描述："}
 """The Chinese prompt is a natural translation: "generate a description of the picture in Chinese"."""
 
 
-def samples(record: Record, rng: random.Random) -> list[Sample]:
-    """One sample a caption."""
+def samples(record: Record, rng: random.Random, most: int | None = None) -> list[Sample]:
+    """One sample a caption, at most `most`."""
     image = first_image(record)
     if image is None:
         return []
     return [
         sample(record, "caption", f"{i}", image, Text(PROMPTS[c.language]), Text(c.text, supervised=True))
-        for i, c in enumerate(record.captions)
+        for i, c in chosen(enumerate(record.captions), rng, most)
     ]
 
 

@@ -8,15 +8,15 @@ import random
 from collections.abc import Sequence
 
 from qwenvl.sample import Record, Sample, Turn
+from qwenvl.tasks._parts import chosen
 from qwenvl.text.chatml import dialogue_sample
 
 
-def samples(record: Record, rng: random.Random) -> list[Sample]:
-    """One sample a conversation."""
+def samples(record: Record, rng: random.Random, most: int | None = None) -> list[Sample]:
+    """One sample a conversation, at most `most`."""
     return [
         dialogue_sample(turns, source=record.source, id=f"{record.id}/dialogue/{i}")
-        for i, turns in enumerate(record.dialogues)
-        if turns
+        for i, turns in chosen(((i, turns) for i, turns in enumerate(record.dialogues) if turns), rng, most)
     ]
 
 

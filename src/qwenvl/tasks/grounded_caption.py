@@ -5,25 +5,25 @@ from __future__ import annotations
 import random
 
 from qwenvl.sample import Box, Image, Language, Record, Region, Sample, Text
-from qwenvl.tasks._parts import first_image, sample
+from qwenvl.tasks._parts import chosen, first_image, sample
 
 SUBJECTS: dict[Language, str] = {"en": "This", "zh": "这"}
 VERBS: dict[Language, str] = {"en": " is ", "zh": "是"}
 """Supervised, before the description: "<ref>这</ref><box>…</box>是一个红色的星星" in Chinese."""
 
 
-def samples(record: Record, rng: random.Random) -> list[Sample]:
-    """One sample a phrase that has a description."""
+def samples(record: Record, rng: random.Random, most: int | None = None) -> list[Sample]:
+    """One sample a phrase that has a description, at most `most`."""
     image = first_image(record)
     if image is None:
         return []
+    found = ((i, p, p.description) for i, p in enumerate(record.phrases) if p.description and p.boxes)
     return [
         sample(
             record, "grounded_caption", f"{i}", image, Region(SUBJECTS[p.language], p.boxes),
-            Text(VERBS[p.language] + p.description, supervised=True),
+            Text(VERBS[p.language] + description, supervised=True),
         )
-        for i, p in enumerate(record.phrases)
-        if p.description and p.boxes
+        for i, p, description in chosen(found, rng, most)
     ]  # fmt: skip
 
 

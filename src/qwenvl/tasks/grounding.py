@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 
 from qwenvl.sample import Caption, Image, Language, Part, Record, Region, Sample, Text
-from qwenvl.tasks._parts import first_image, sample
+from qwenvl.tasks._parts import chosen, first_image, sample
 
 PROMPTS: dict[Language, str] = {
     "en": "Generate the caption in English with grounding: ",
@@ -16,15 +16,14 @@ PROMPTS: dict[Language, str] = {
 """The Chinese prompt is a natural translation: "generate a description of the picture with positions in Chinese"."""
 
 
-def samples(record: Record, rng: random.Random) -> list[Sample]:
-    """One sample a caption that has grounded spans."""
+def samples(record: Record, rng: random.Random, most: int | None = None) -> list[Sample]:
+    """One sample a caption that has grounded spans, at most `most`."""
     image = first_image(record)
     if image is None:
         return []
     return [
         sample(record, "grounding", f"{i}", image, Text(PROMPTS[c.language]), *answer(c))
-        for i, c in enumerate(record.captions)
-        if c.spans
+        for i, c in chosen(((i, c) for i, c in enumerate(record.captions) if c.spans), rng, most)
     ]
 
 

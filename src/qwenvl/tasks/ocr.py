@@ -5,21 +5,22 @@ from __future__ import annotations
 import random
 
 from qwenvl.sample import Image, Language, Record, Region, Sample, Text
-from qwenvl.tasks._parts import first_image, sample
+from qwenvl.tasks._parts import chosen, first_image, sample
 
 PROMPTS: dict[Language, str] = {"en": "OCR with grounding: ", "zh": "带定位的文字识别："}
 """The Chinese prompt is a natural translation: "text recognition with positions"."""
 
 
-def samples(record: Record, rng: random.Random) -> list[Sample]:
-    """All lines in reading order, once under the English and once under the Chinese prompt; none where there are no
-    lines.
+def samples(record: Record, rng: random.Random, most: int | None = None) -> list[Sample]:
+    """All lines in reading order, once under the English and once under the Chinese prompt, or under one of them where
+    `most` is 1; none where there are no lines.
     """
     image = first_image(record)
     if image is None or not record.lines:
         return []
     found = tuple(Region(line.text, (), (line.quad,), 0, True, True) for line in record.lines)
-    return [sample(record, "ocr", language, image, Text(words), *found) for language, words in PROMPTS.items()]
+    prompts = chosen(PROMPTS.items(), rng, most)
+    return [sample(record, "ocr", language, image, Text(words), *found) for language, words in prompts]
 
 
 def prompt(image: Image, language: Language = "en") -> Sample:

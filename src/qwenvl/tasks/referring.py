@@ -5,20 +5,20 @@ from __future__ import annotations
 import random
 
 from qwenvl.sample import Image, Record, Region, Sample
-from qwenvl.tasks._parts import first_image, sample
+from qwenvl.tasks._parts import chosen, first_image, sample
 
 
-def samples(record: Record, rng: random.Random) -> list[Sample]:
-    """One sample a referring phrase; a phrase for several things is answered by all their boxes. The same in every
-    language.
+def samples(record: Record, rng: random.Random, most: int | None = None) -> list[Sample]:
+    """One sample a referring phrase, at most `most`; a phrase for several things is answered by all their boxes. The
+    same in every language.
     """
     image = first_image(record)
     if image is None:
         return []
+    found = ((i, p) for i, p in enumerate(record.phrases) if p.referring and p.boxes)
     return [
         sample(record, "referring", f"{i}", image, Region(p.text, p.boxes, supervised=True))
-        for i, p in enumerate(record.phrases)
-        if p.referring and p.boxes
+        for i, p in chosen(found, rng, most)
     ]
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import random
 
 from qwenvl.sample import Record, Sample, Text
-from qwenvl.tasks._parts import sample
+from qwenvl.tasks._parts import chosen, sample
 
 
-def samples(record: Record, rng: random.Random) -> list[Sample]:
-    """One sample a document."""
+def samples(record: Record, rng: random.Random, most: int | None = None) -> list[Sample]:
+    """One sample a document, at most `most`."""
     return [
         sample(record, "text", f"{i}", Text(document, supervised=True))
-        for i, document in enumerate(record.texts)
-        if document
+        for i, document in chosen(((i, text) for i, text in enumerate(record.texts) if text), rng, most)
     ]
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 import yaml
 
-from qwenvl.config import ConfigError, Recipe, Stage, from_dict, to_dict
+from qwenvl.config import Recipe, Stage
 from qwenvl.data.corpus import make_scenes, store_sources
 from qwenvl.data.loader import Batches, Settings, Share
+from qwenvl.data.pixel_cache import PixelCache
 from qwenvl.data.shards import ShardReader
 from qwenvl.model.load import quietly
 from qwenvl.model.lora import save_lora
@@ -30,6 +31,7 @@ from qwenvl.train.feed import feed
 from qwenvl.train.loop import Place, Stop, stopping, train_stage
 from qwenvl.train.parallel import Ranks, launch
 from qwenvl.train.stages import checkpointing, freeze, trainable_counts
+from qwenvl.typed import ConfigError, from_dict, to_dict
 
 TOKENIZER_RECORDS = 3000
 
@@ -109,6 +111,7 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
     if torch.cuda.is_available():
         model.cuda()
     progress, optimizer = _resume(model, precision, out, ranks)
+    pixels = PixelCache()
     with stopping(ranks.parent) as stop:
         while progress.stage < len(recipe.stages):
             stage = recipe.stages[progress.stage]
@@ -121,7 +124,7 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
             else:
                 _announce(quiet, model, stage, progress, missing)
                 settings = settings_of(stage, progress.stage, recipe.seed, model.config.num_queries, ranks)
-                batches = Batches([(source, 1.0)], tokenizer, settings, progress.loader)
+                batches = Batches([(source, 1.0)], tokenizer, settings, progress.loader, pixels)
                 elapsed = _train(model, tokenizer, recipe, stage, batches, progress, optimizer, ranks, out, quiet, stop)
             optimizer = None
             progress = Progress(progress.stage + 1, 0, None, {**progress.extra, "elapsed": elapsed})
