@@ -11,11 +11,11 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from qwenvl.data.sources.report import DataError
 
-_BUFFER = 1 << 20
+_BUFFER = 1 << 16  # a bigger one copies pictures twice
 
 
 def is_url(path: str) -> bool:
@@ -39,10 +39,10 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def open_file(path: str) -> Iterator[BinaryIO]:
+def open_file(path: str) -> Iterator[io.BufferedReader[Any]]:
     """The file, for reading. Raises OSError."""
     if not is_url(path):
-        with open(path, "rb", buffering=_BUFFER) as file:
+        with io.BufferedReader(io.FileIO(path), _BUFFER) as file:
             yield file
         return
     system, inside = filesystem(path)
@@ -52,14 +52,14 @@ def open_file(path: str) -> Iterator[BinaryIO]:
         raise
     except Exception as error:  # every file system has errors of its own
         raise OSError(errno.EIO, f"{type(error).__name__}: {error}", path) from error
-    with remote:
-        yield cast(BinaryIO, _Remote(remote, path))
+    with remote, io.BufferedReader(_Remote(remote, path), _BUFFER) as file:
+        yield file
 
 
-def size_of(file: BinaryIO) -> int | None:
+def size_of(file: io.BufferedReader[Any]) -> int | None:
     """Bytes of an open file; None where nobody says."""
-    if isinstance(file, _Remote):
-        return file.size
+    if isinstance(file.raw, _Remote):
+        return file.raw.size
     return os.fstat(file.fileno()).st_size
 
 
@@ -67,7 +67,7 @@ class _Remote(io.RawIOBase):
     """An fsspec file whose failures are all OSErrors with a number."""
 
     def __init__(self, file: Any, path: str) -> None:
-        self._file, self._path = file, path
+        self._file, self._path, self._at = file, path, 0
         size = getattr(file, "size", None)
         self.size: int | None = size if isinstance(size, int) else None
         if self.size is None and file.seekable():
@@ -82,16 +82,11 @@ class _Remote(io.RawIOBase):
                 raise
             raise OSError(errno.EIO, f"{type(error).__name__}: {error}", self._path) from error
 
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes; fewer only at the end."""
-        data: bytes = self._ask("read", size)
-        if size < 0 or len(data) == size or not data:
-            return data
-        parts, left = [data], size - len(data)
-        while left and (more := self._ask("read", left)):
-            parts.append(more)
-            left -= len(more)
-        return b"".join(parts)
+    def readinto(self, buffer: Any) -> int:
+        data: bytes = self._ask("read", len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
     def readable(self) -> bool:
         return True
@@ -100,10 +95,8 @@ class _Remote(io.RawIOBase):
         return bool(self._file.seekable())
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._ask("seek", offset, whence))
+        self._at = int(self._ask("seek", offset, whence))
+        return self._at
 
     def tell(self) -> int:
-        return int(self._ask("tell"))
-
-    def readline(self, size: int | None = -1) -> bytes:
-        return bytes(self._ask("readline", -1 if size is None else size))
+        return self._at

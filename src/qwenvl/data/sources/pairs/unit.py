@@ -109,7 +109,7 @@ def _tame(key: str) -> str:
     return "".join(c if c.isprintable() else "�" for c in "/".join(parts))[:_MAX_KEY] or "_"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """One pair as a file has it, before it is looked at: `trouble` is (why, detail) of what kept its parts from being
     read.
