@@ -15,7 +15,9 @@ from qwenvl.data.images import MAX_PIXELS, load_image, reduced
 from qwenvl.sample import Caption, Image, Language, Record
 
 DECODED_SIDE = 256
-"""What `pixels` promises: a JPEG may come at a half, a quarter or an eighth, its sides no smaller than this."""
+"""What `pixels` promises: a picture whose sides are twice as long or more comes at a whole fraction of its size, its
+sides no shorter than this.
+"""
 
 
 @dataclass
@@ -50,8 +52,10 @@ class Pair:
 
     @cached_property
     def pixels(self) -> PILImage.Image:
-        """The picture decoded to its last byte, RGB and upright, JPEGs reduced (see DECODED_SIDE)."""
-        return reduced(Image(self.image, *self.size, self.name or self.id), DECODED_SIDE // 2)
+        """The picture decoded to its last byte, RGB and upright, reduced to what DECODED_SIDE says."""
+        picture = reduced(Image(self.image, *self.size, self.name or self.id), DECODED_SIDE // 2)
+        by = min(picture.size) // DECODED_SIDE  # other formats than JPEG come whole, and many are held at once
+        return picture.reduce(by) if by > 1 else picture
 
     def record(self, language: Language) -> Record:
         """The record that a kept pair becomes."""
