@@ -91,13 +91,18 @@ class Image:
         return rgb(PILImageModule.open(io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source))
 
 
+def upright(picture: PILImage.Image) -> PILImage.Image:
+    """A picture turned as its EXIF orientation says; the picture itself where there is nothing to turn."""
+    from PIL import ImageOps
+
+    return picture if picture.getexif().get(EXIF_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(picture)
+
+
 def rgb(picture: PILImage.Image) -> PILImage.Image:
     """A picture as `Image.pil` gives it; the picture itself, decoded, where it is so already: a copy takes time."""
     from PIL import Image as PILImageModule
-    from PIL import ImageOps
 
-    if picture.getexif().get(EXIF_ORIENTATION, 1) != 1:
-        picture = ImageOps.exif_transpose(picture)
+    picture = upright(picture)
     if picture.mode.startswith("I"):
         # Pillow would cut 16-bit grey at 255, which leaves a white picture
         return picture.convert("I").point(lambda value: value * (1 / 256)).convert("RGB")

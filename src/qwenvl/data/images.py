@@ -21,7 +21,7 @@ from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
 from qwenvl.data.strict import STRICT
-from qwenvl.sample import EXIF_ORIENTATION, Image, rgb
+from qwenvl.sample import EXIF_ORIENTATION, Image, rgb, upright
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,6 +135,18 @@ def reduced(image: Image | PILImage.Image, size: int) -> PILImage.Image:
     with _decoding(_label(image), MAX_PIXELS), PILImage.open(_stream(image.source), formats=_formats()) as picture:
         picture.draft("RGB", (2 * size, 2 * size))
         return rgb(picture)
+
+
+def reduced_grey(image: Image, size: int) -> PILImage.Image:
+    """As `reduced`, in grey of eight bits: of a JPEG the brightness alone is decoded, to its last byte all the same."""
+    if isinstance(image.source, PILImage.Image):
+        return _rgb(image).convert("L")
+    with _decoding(_label(image), MAX_PIXELS), PILImage.open(_stream(image.source), formats=_formats()) as picture:
+        picture.draft("L", (2 * size, 2 * size))
+        if picture.mode != "L" or picture.has_transparency_data:
+            return rgb(picture).convert("L")
+        picture.load()
+        return upright(picture)
 
 
 def _rgb(image: Image | PILImage.Image) -> PILImage.Image:
