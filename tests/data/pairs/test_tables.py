@@ -165,12 +165,84 @@ def test_truncated_parquet(read: Read, tmp_path: Path) -> None:
     content = parquet(crawled(20))
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "0.parquet").write_bytes(content[:-100])
-    (tmp_path / "set" / "1.parquet").write_bytes(content)
+    (tmp_path / "set" / "1.parquet").write_bytes(parquet(crawled(25)))
     (tmp_path / "set" / "2.parquet").write_bytes(b"")
     pairs, bad = read(tmp_path / "set")
-    assert len(pairs) == 20
+    assert len(pairs) == 25  # of the first one nothing tells how many rows a group of it has
     assert [(b.id, b.why) for b in bad] == [("set/0/(rest)", "truncated shard"), ("set/2/(rest)", "truncated shard")]
     assert f"{len(content) - 100:,} bytes" in bad[0].detail
+
+
+def end_of(column: Any) -> int:
+    """The byte after a column of a row group."""
+    return (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size
+
+
+HUGGING_FACE = {
+    "image": [{"bytes": picture(n) + bytes([n]) * 900, "path": f"{n}.jpg"} for n in range(50)],
+    "text": [f"caption {n}" if n % 7 else None for n in range(50)],
+    "score": [n / 3 for n in range(50)],
+    "flag": [n % 2 == 0 for n in range(50)],
+}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"compression": "zstd", "use_dictionary": False},
+        {"compression": "none", "write_page_checksum": True, "write_page_index": True},
+        {"data_page_version": "2.0", "data_page_size": 2000, "write_batch_size": 3},
+        {"version": "1.0", "column_encoding": "PLAIN", "use_dictionary": False, "store_schema": False},
+    ],
+)
+@pytest.mark.parametrize("data", [HUGGING_FACE, None])
+def test_whole_row_groups_of_a_truncated_file_are_read(
+    read: Read, tmp_path: Path, options: dict[str, Any], data: dict[str, Any] | None
+) -> None:
+    """The other shard of the folder has another number of groups, and other words in them."""
+    table = pa.table(data) if data else crawled(50)
+    (tmp_path / "set").mkdir()
+    content = parquet(table, row_group_size=10, **options)
+    (tmp_path / "set" / "1.parquet").write_bytes(parquet(table.slice(7, 33), row_group_size=10, **options))
+    meta = pq.ParquetFile(io.BytesIO(content)).metadata
+    ends = [max(map(end_of, map(meta.row_group(group).column, range(meta.num_columns)))) for group in range(5)]
+    whole, _ = read(content, "0.parquet")
+    assert len(whole) == 50
+    for cut in (*ends, *(end - 1 for end in ends), *range(100, len(content), 1777), len(content) - 1):
+        (tmp_path / "set" / "0.parquet").write_bytes(content[:cut])
+        pairs, bad = read(tmp_path / "set" / "0.parquet")
+        groups = sum(end <= cut for end in ends)
+        assert [(p.id, p.image, p.caption, p.meta) for p in pairs] == [
+            (p.id, p.image, p.caption, p.meta) for p in whole[: 10 * groups]
+        ]
+        assert [(b.id, b.why) for b in bad] == [("set/0/(rest)", "truncated shard")]
+        if groups:
+            assert f"after {10 * groups} rows in {groups} whole row groups, " in bad[0].detail
+
+
+@pytest.mark.parametrize("rows", [5, 7, 20, 30])
+def test_a_layout_that_does_not_fit_gives_nothing_wrong(read: Read, tmp_path: Path, rows: int) -> None:
+    (tmp_path / "set").mkdir()
+    content = parquet(crawled(60), row_group_size=rows, use_dictionary=False)
+    (tmp_path / "set" / "0.parquet").write_bytes(content[:-100])
+    (tmp_path / "set" / "1.parquet").write_bytes(parquet(crawled(30), row_group_size=10))
+    pairs, bad = read(tmp_path / "set" / "0.parquet")
+    assert not pairs and [b.why for b in bad] == ["truncated shard"]
+
+
+def test_random_damage_before_a_cut_never_raises(read: Read, tmp_path: Path) -> None:
+    import random
+
+    chance = random.Random(0)
+    (tmp_path / "set").mkdir()
+    content = parquet(crawled(30), row_group_size=5)
+    (tmp_path / "set" / "1.parquet").write_bytes(content)
+    for _ in range(150):
+        broken = bytearray(content[: chance.randrange(200, len(content))])
+        for _ in range(4):
+            broken[chance.randrange(4, len(broken))] = chance.randrange(256)
+        assert read(bytes(broken), "0.parquet")[1]
 
 
 def test_a_damaged_row_group_costs_its_rows(read: Read) -> None:

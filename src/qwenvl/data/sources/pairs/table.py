@@ -85,7 +85,7 @@ def _holds_pictures(kind: Any) -> bool:
 
 def table_pairs(batch: Any, plan: Plan, columns: Columns, first: int, ids: Ids) -> Iterator[Pair | BadPair]:
     """The pairs of a record batch whose first row is row `first` of the unit."""
-    images, names = _pictures(batch.column(plan.image))
+    images, names = pictures_of(batch.column(plan.image))
     captions = _values(batch.column(plan.caption)) if plan.caption else [None] * batch.num_rows
     metas = _metas(batch, plan.meta)
     for row, (image, name, caption, meta) in enumerate(zip(images, names, captions, metas, strict=True), first):
@@ -99,7 +99,7 @@ def table_pairs(batch: Any, plan: Plan, columns: Columns, first: int, ids: Ids) 
         yield judged(Found(key, image, caption, name, with_url(meta, columns.url), trouble), ids)
 
 
-def _pictures(column: Any) -> tuple[Sequence[bytes | None], Sequence[str]]:
+def pictures_of(column: Any) -> tuple[Sequence[bytes | None], Sequence[str]]:
     """Bytes (None where there are none) and names of a column of pictures; of a list the first."""
     import pyarrow.compute as pc
     import pyarrow.types as types
