@@ -17,7 +17,7 @@ _HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@\\]*@)*([^/?#\\:@]+)", re
 
 @dataclass(frozen=True)
 class BlockedDomains(Rule):
-    """Removes pairs whose picture lies on one of `domains`, or on a host below one: `a.com` is `img.a.com`, not `ba.com`.
+    """Removes pairs whose picture lies on one of `domains`, or on a host below one: img.a.com for a.com.
 
     `file` is a text file of more domains, one to a line, # for comments. The address is the first of `columns` that the
     metadata has; it is never opened. Names with other than ASCII letters are compared in their encoded form (xn--).

@@ -44,7 +44,7 @@ _SHARES = tuple(step / 50 for step in range(51))
 
 @dataclass(frozen=True)
 class Nsfw(Column):
-    """Unsafe pictures: LAION-2B's `punsafe` (0 to 1), or LAION-400M's words UNLIKELY, UNSURE, NSFW. Not in the paper."""
+    """Unsafe pictures: LAION-2B's `punsafe` (0 to 1), or LAION-400M's UNLIKELY, UNSURE, NSFW. Not in the paper."""
 
     name: ClassVar[str] = "nsfw"
     too_high: ClassVar[str] = "unsafe"

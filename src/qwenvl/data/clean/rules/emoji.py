@@ -1,4 +1,4 @@
-"""Emoji in captions (paper, appendix A.1): the ranges are those of Unicode 17's emoji-data, whole blocks above U+1F300."""
+"""Emoji in captions (paper, appendix A.1): Unicode 17's, and above U+1F300 whole blocks, for those to come."""
 
 from __future__ import annotations
 
@@ -34,13 +34,17 @@ _TAIL = r"(?:\ufe0f|[\U0001f3fb-\U0001f3ff]|[\U000e0020-\U000e007f]|\u20e3)*"
 _ONE = rf"(?:[{_PICTURES}](?!\ufe0e)|[{_SIGNS}]\ufe0f){_TAIL}"
 _EMOJI = re.compile(rf"[\U0001f1e6-\U0001f1ff]{{1,2}}|[0-9#*]\ufe0f?\u20e3|{_ONE}(?:\u200d(?:{_ONE}|[{_SIGNS}]))*")
 
+_MAYBE = re.compile("[\u20e3\u231a-\u2bff\ufe0f\U0001f000-\U0001faff]")
+
 
 def count_emoji(text: str) -> int:
     """How many emoji a text has; a sequence (flag, keycap, skin tone, family) is one.
 
     Digits, © and other signs count only as the sequences that show them as pictures; U+FE0E (shown as text) is heeded.
     """
-    return 0 if text.isascii() else sum(1 for _ in _EMOJI.finditer(text))
+    if text.isascii() or not _MAYBE.search(text):
+        return 0
+    return sum(1 for _ in _EMOJI.finditer(text))
 
 
 @dataclass(frozen=True)

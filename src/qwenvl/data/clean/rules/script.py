@@ -47,6 +47,8 @@ def kind(character: str) -> Kind:
         if character.isalpha():
             return "english"
         return "neutral" if character.isprintable() or character.isspace() else "foreign"
+    if character.isspace():
+        return "neutral"
     if _HAN.match(character):
         return "chinese"
     category = unicodedata.category(character)
@@ -60,7 +62,9 @@ def kind(character: str) -> Kind:
         return "neutral" if character in _EMOJI_MARKS else "foreign"
     if category == "Nd" and not unicodedata.normalize("NFKC", character).isascii():
         return "foreign"
-    return "foreign" if unicodedata.name(character, "").startswith(_ELSEWHERE) and category[0] != "P" else "neutral"
+    # signs such as ㋐; the middle dot ・ is punctuation, which Chinese has too
+    name = "" if category.startswith("P") else unicodedata.name(character, "")
+    return "foreign" if any(script in name for script in _ELSEWHERE) else "neutral"
 
 
 def _letter(character: str) -> Kind:
