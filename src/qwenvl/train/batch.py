@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from qwenvl.data.loader import Batch
-from qwenvl.model.processor import normalise
+from qwenvl.model.pixels import normalise
 
 
 @dataclass
@@ -61,4 +61,3 @@ def packed_mask(segments: torch.Tensor, branches: torch.Tensor, isolate: bool) -
         allowed = (keys > 0) & causal
     padding = (segments == 0)[:, :, None] & torch.eye(length, dtype=torch.bool, device=segments.device)
     return ((allowed & (queries > 0)) | padding)[:, None]
-

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from transformers import BitsAndBytesConfig
 
-from qwenvl.config import ConfigError, LoraSpec, ModelSpec, Recipe, Stage
+from qwenvl.config import LoraSpec, ModelSpec, Recipe, Stage
 from qwenvl.model.configuration import QwenVLConfig
 from qwenvl.model.load import quietly, resolve
 from qwenvl.model.lora import add_lora
@@ -19,6 +19,7 @@ from qwenvl.model.names import HEAD, TargetError, chosen_layers
 from qwenvl.model.parts import ForeignDecoder
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.typed import ConfigError
 
 
 def build_model(spec: ModelSpec, tokenizer: QwenTokenizer) -> QwenVLForConditionalGeneration:
