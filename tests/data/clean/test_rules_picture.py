@@ -8,13 +8,13 @@ import pytest
 from PIL import Image as PILImage
 from PIL import ImageFile
 
-from qwenvl.config import ConfigError, from_dict
 from qwenvl.data.clean.rule import Drop, Rule, Verdict
 from qwenvl.data.clean.rules import RULES
 from qwenvl.data.clean.rules.blocked_domains import BlockedDomains
 from qwenvl.data.clean.rules.columns import Nsfw, Watermark
 from qwenvl.data.images import ImageError
 from qwenvl.data.pair import Pair
+from qwenvl.typed import ConfigError, from_dict
 
 
 def picture(width: int, height: int, kind: str = "JPEG", orientation: int = 1) -> bytes:

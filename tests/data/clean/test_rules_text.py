@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenvl.config import ConfigError, from_dict
 from qwenvl.data.clean.rule import Change, Drop, Rule, Verdict
 from qwenvl.data.clean.rules import RULES
 from qwenvl.data.clean.rules.emoji import count_emoji
@@ -12,6 +11,7 @@ from qwenvl.data.clean.rules.html import strip_html
 from qwenvl.data.clean.rules.patterns import Patterns
 from qwenvl.data.clean.rules.script import kind, language_of
 from qwenvl.data.pair import Pair
+from qwenvl.typed import ConfigError, from_dict
 
 
 def pair(caption: str | None, **meta: object) -> Pair:

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from qwenvl.config import ConfigError
 from qwenvl.data.clean.rule import Drop, Rule, Value, Verdict
 from qwenvl.data.pair import Pair
+from qwenvl.typed import ConfigError
 
 _HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@\\]*@)*([^/?#\\:@]+)", re.IGNORECASE)
 

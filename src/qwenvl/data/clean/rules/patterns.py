@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import yaml
 
-from qwenvl.config import ConfigError, from_dict
 from qwenvl.data.clean.rule import Change, Drop, Rule, Value, Verdict
 from qwenvl.data.pair import Pair
+from qwenvl.typed import ConfigError, from_dict
 
 LONGEST = 10_000
 """Captions of more characters are not cleaned but dropped: no caption is so long, and patterns take time."""
