@@ -60,7 +60,7 @@ def test_lists_bom_blank_lines_and_data_uris(folder: Path) -> None:
     rows = [{"text": "one"}, {"image": uri, "caption": "two"}]
     path = folder / "list.json"
     path.write_text("\ufeff" + json.dumps(rows, indent=2), encoding="utf-8")
-    assert [record.id for record in open_source(path)] == ["list-2", "list-5"]
+    assert [record.id for record in open_source(path)] == ["list-1", "list-2"]
     path.write_text("\ufeff" + json.dumps(rows[0]) + "\r\n\r\n" + json.dumps(rows[1]), encoding="utf-8")
     assert [record.id for record in open_source(path)] == ["list-1", "list-3"]
 
@@ -180,6 +180,15 @@ def test_files_that_are_something_else(folder: Path, content: bytes, says: str) 
     path.write_bytes(content)
     with pytest.raises(DataError, match=says):
         list(open_source(path))
+
+
+def test_rows_of_a_list_on_one_line_are_told_apart(folder: Path) -> None:
+    path = folder / "list.json"
+    path.write_text('[{"text": "one"}, {"text": ""}, {"text": "two"}]', encoding="utf-8")
+    report = BadRows()
+    records = list(open_source(path, report=report))
+    assert len({record.id for record in records}) == 2
+    assert report.messages[0].startswith(f"{path}:1 (row 2): text")
 
 
 def test_a_broken_list_gives_what_stands_before_the_break(folder: Path) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from qwenvl.config import ConfigError, Recipe, to_dict
+from qwenvl.data.sources import DataError
 from qwenvl.train import checkpoint
 from qwenvl.train.run import train
 from tests.train.helpers import tiny
@@ -80,6 +81,17 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(whole
     assert (whole / "model" / "model.safetensors").stat().st_mtime_ns == stamp
     with pytest.raises(ConfigError, match="another recipe"):
         train(tiny(seed=1), whole, quiet=True)
+
+
+def test_a_run_that_ended_at_its_data_does_not_hold_the_folder(tmp_path: Path) -> None:
+    data = tmp_path / "bad.jsonl"
+    data.write_text('{"text": "one"}\n{"text": ""}\n', encoding="utf-8")
+    out = tmp_path / "run"
+    with pytest.raises(DataError, match=r"bad\.jsonl:2"):
+        train(tiny(seed=1), out, [data], strict=True, quiet=True)
+    data.write_text('{"text": "one"}\n', encoding="utf-8")
+    train(tiny(), out, [data], strict=True, quiet=True)
+    assert (out / "model").is_dir()
 
 
 def test_a_broken_checkpoint_says_which(whole: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from PIL import Image as PILImage
 
-from qwenvl.data.images import load_image, reduced
+from qwenvl.data.header import upright_size
+from qwenvl.data.images import MAX_PIXELS, load_image, reduced
 from qwenvl.sample import Caption, Image, Language, Record
 
 DECODED_SIDE = 256
@@ -36,6 +37,9 @@ class Pair:
     @cached_property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, upright; the header alone is read."""
+        size = upright_size(self.image)
+        if size is not None and size[0] * size[1] <= MAX_PIXELS:
+            return size
         image = load_image(self.image, self.name or self.id)
         return image.width, image.height
 

@@ -253,11 +253,14 @@ def _same_recipe(recipe: Recipe, out: Path) -> None:
     path = out / "recipe.yaml"
     if path.exists():
         before = from_dict(Recipe, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
-        if before != recipe:
+        if before == recipe:
+            return
+        if (out / "metrics.jsonl").exists() or finished(out):
             raise ConfigError(
                 f"{out} holds a run of another recipe ({path}): choose another --out, or start over with --fresh"
             )
-        return
+        # that run ended before its first step, such as for a bad row: nothing is lost by another try
+        shutil.rmtree(out / "tokenizer", ignore_errors=True)
     path.write_text(yaml.safe_dump(to_dict(recipe), sort_keys=False), encoding="utf-8")
 
 

@@ -43,6 +43,9 @@ class Rule(ABC):
     name: ClassVar[str]
     """Its name in recipes, ledgers and reports."""
 
+    bins: ClassVar[tuple[float, ...]] = ()
+    """Edges of the histogram of what it measures, rising; none where it measures words."""
+
     @abstractmethod
     def measure(self, pair: Pair) -> Value:
         """The number (or word) that decides. ImageError is counted as an undecodable picture."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from qwenvl.data.shards import MANIFEST, ShardError, ShardReader
 from qwenvl.data.sources import conversations, jsonl, scenes
 from qwenvl.data.sources.fields import Pictures
-from qwenvl.data.sources.report import BadRows, DataError, RowError, place
+from qwenvl.data.sources.report import BadRows, DataError, RowError, Spot, place
 from qwenvl.data.sources.rows import read_rows
 from qwenvl.sample import Record
 
@@ -57,35 +57,37 @@ def _rows(path: Path, strict: bool, report: BadRows, pictures: Pictures) -> Iter
     def records() -> Iterator[Record]:
         good = bad = 0
         first = ""
-        for line, row in rows:
+        for spot, row in rows:
             try:
                 if isinstance(row, RowError):
                     raise row
-                yield _record(row, pictures, path, line, strict, report)
+                yield _record(row, pictures, path, spot, strict, report)
                 good += 1
                 report.good += 1
             except RowError as error:
                 if strict:
-                    raise DataError(f"{place(file, line)}: {error}") from None
+                    raise DataError(f"{place(file, spot)}: {error}") from None
                 bad += 1
-                first = first or f"; the first: {place(file, line)}: {error}"
-                report.add(file, line, error.field, error.reason)
+                first = first or f"; the first: {place(file, spot)}: {error}"
+                report.add(file, spot, error.field, error.reason)
         if not good:
             raise DataError(f"{path}: no usable row ({bad} skipped{first})")
 
     return records()
 
 
-def _record(row: dict[str, object], pictures: Pictures, path: Path, line: int, strict: bool, report: BadRows) -> Record:
+def _record(
+    row: dict[str, object], pictures: Pictures, path: Path, spot: Spot, strict: bool, report: BadRows
+) -> Record:
     given = row.get("id")
-    id = str(given) if isinstance(given, str | int) and given != "" else f"{path.stem}-{line}"
+    id = str(given) if isinstance(given, str | int) and given != "" else f"{path.stem}-{spot.row or spot.line}"
     if conversations.is_conversation(row):
         return conversations.record_from_row(row, pictures, id, path.name)
     record = jsonl.record_from_row(row, pictures, id, path.name)
     for unknown in jsonl.unknown_fields(row):
         if strict:
             raise RowError("", unknown)
-        report.note(str(path), line, unknown)
+        report.note(str(path), spot, unknown)
     return record
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 KEPT_MESSAGES = 50
 
@@ -15,6 +16,13 @@ class DataError(ValueError):
     """Data can not be used; the message is one line for people: file, line, field, what is wrong and what would be
     right.
     """
+
+
+class Spot(NamedTuple):
+    """Where a row begins: its line, from 1, and in a list the number of the row, from 1."""
+
+    line: int
+    row: int | None = None
 
 
 class RowError(ValueError):
@@ -41,19 +49,19 @@ class BadRows:
     fields: Counter[str] = field(default_factory=Counter)
     _noted: set[str] = field(default_factory=set)
 
-    def add(self, file: str, line: int, where: str, reason: str) -> None:
+    def add(self, file: str, spot: Spot, where: str, reason: str) -> None:
         """Count one skipped row."""
         self.count += 1
         self.fields[where or "line"] += 1
-        message = f"{place(file, line)}: {where + ': ' if where else ''}{reason}"
+        message = f"{place(file, spot)}: {where + ': ' if where else ''}{reason}"
         self.first = self.first or message
         self._keep(message)
 
-    def note(self, file: str, line: int, what: str) -> None:
+    def note(self, file: str, spot: Spot, what: str) -> None:
         """Say something once that does not cost the row, such as a field nobody knows."""
         if what not in self._noted:
             self._noted.add(what)
-            self._keep(f"{place(file, line)}: note: {what}")
+            self._keep(f"{place(file, spot)}: note: {what}")
 
     def summary(self) -> str:
         """One line: how many rows were read and skipped, and what most were skipped for."""
@@ -69,6 +77,6 @@ class BadRows:
                 self.show(message)
 
 
-def place(file: str, line: int) -> str:
-    """ "file:line", as editors and terminals understand it."""
-    return f"{file}:{line}" if line else file
+def place(file: str, spot: Spot) -> str:
+    """ "file:line", as editors and terminals understand it; in a list also which row, as many may share a line."""
+    return f"{file}:{spot.line}" + (f" (row {spot.row})" if spot.row else "")

@@ -1,6 +1,4 @@
-"""Reads a file of JSON rows, one a line or in one list, each with the line it begins on; a broken row costs that row
-alone.
-"""
+"""Reads a file of JSON rows, one a line or in one list, each with its place; a broken row costs that row alone."""
 
 from __future__ import annotations
 
@@ -9,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qwenvl.data.sources.report import DataError, RowError
+from qwenvl.data.sources.report import DataError, RowError, Spot
 
 Row = dict[str, Any]
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Row | RowError]]:
-    """Line number (from 1) and row, or why that row can not be read. The form is told from the content, not from the
+def read_rows(path: Path) -> Iterator[tuple[Spot, Row | RowError]]:
+    """Where each row stands, and the row or why it can not be read. The form is told from the content, not from the
     name.
 
     Raises DataError where the file can not be read or is something else altogether.
@@ -61,7 +59,7 @@ def _refuse_one_object(path: Path) -> None:
     )
 
 
-def _line_rows(path: Path) -> Iterator[tuple[int, Row | RowError]]:
+def _line_rows(path: Path) -> Iterator[tuple[Spot, Row | RowError]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if number == 1:
@@ -69,28 +67,32 @@ def _line_rows(path: Path) -> Iterator[tuple[int, Row | RowError]]:
             if not line.strip():
                 continue
             try:
-                yield number, _object(json.loads(line.decode("utf-8")))
+                yield Spot(number), _object(json.loads(line.decode("utf-8")))
             except UnicodeDecodeError as error:
-                yield number, RowError("", f"not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8")
+                yield (
+                    Spot(number),
+                    RowError("", f"not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8"),
+                )
             except (ValueError, RecursionError) as error:
-                yield number, _syntax(error)
+                yield Spot(number), _syntax(error)
 
 
-def _list_rows(path: Path) -> Iterator[tuple[int, Row | RowError]]:
+def _list_rows(path: Path) -> Iterator[tuple[Spot, Row | RowError]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from None
     decoder = json.JSONDecoder()
     at = text.index("[") + 1
-    line, counted = 1, 0
+    line, counted, row = 1, 0, 0
     while True:
+        row += 1
         while at < len(text) and text[at] in " \t\r\n,":
             at += 1
         line += text.count("\n", counted, at)
         counted = at
         if at >= len(text):
-            yield line, RowError("", "the list is not closed with ]: the file is cut off")
+            yield Spot(line, row), RowError("", "the list is not closed with ]: the file is cut off")
             return
         if text[at] == "]":
             return
@@ -99,9 +101,9 @@ def _list_rows(path: Path) -> Iterator[tuple[int, Row | RowError]]:
         except (ValueError, RecursionError) as error:
             where = line + (text.count("\n", counted, error.pos) if isinstance(error, json.JSONDecodeError) else 0)
             reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
-            yield where, RowError("", f"not JSON ({reason}); nothing after it in the list can be read")
+            yield Spot(where), RowError("", f"not JSON ({reason}); nothing after it in the list can be read")
             return
-        yield line, _object(found)
+        yield Spot(line, row), _object(found)
 
 
 def _object(found: Any) -> Row | RowError:

@@ -1,0 +1,51 @@
+"""What the verbs' parsers share: registering one, and options that several have."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""Where parsers of verbs are registered: those of `qwenvl`, or of a group."""
+
+
+def verb(verbs: Verbs, name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    """The parser of a new verb, which `run` will do; `text` is its help."""
+    made = verbs.add_parser(name, help=text, description=text)
+    made.add_argument("--debug", action="store_true", help="show the whole trace of an error")
+    made.set_defaults(verb=run)
+    return made
+
+
+def group(verbs: Verbs, name: str, text: str) -> Verbs:
+    """A verb that has verbs of its own, such as `data`."""
+    return verbs.add_parser(name, help=text, description=text).add_subparsers(
+        title="verbs", metavar="VERB", required=True
+    )
+
+
+def model_options(p: argparse.ArgumentParser) -> None:
+    """--model and --device."""
+    p.add_argument(
+        "--model",
+        default="nano",
+        metavar="DIR",
+        help="a checkpoint folder, nano (default), or a name on the Hugging Face Hub",
+    )
+    p.add_argument("--device", default="cpu", help="cpu (default), cuda, mps, …")
+
+
+def image_root_option(p: argparse.ArgumentParser) -> None:
+    """--image-root."""
+    p.add_argument(
+        "--image-root", type=Path, metavar="DIR", help="where the data's pictures lie (default: the data file's folder)"
+    )
+
+
+def positive(text: str) -> int:
+    """The type of an option that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, not {text!r}")
+    return int(text)
