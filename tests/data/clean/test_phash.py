@@ -14,7 +14,6 @@ from PIL import ImageDraw
 from qwenvl.data.clean.phash import phash
 from qwenvl.data.pair import Pair
 
-
 GOLDEN = 0x66521377E69174D1
 
 

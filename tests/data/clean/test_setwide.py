@@ -51,7 +51,8 @@ def write_ledgers(folder: Path, rows: Sequence[Row], per_unit: int = 3, group: i
 
 def dropped(path: Path) -> dict[str, tuple[str, str | None, str | None]]:
     """id → rule, value, winner."""
-    return {r["id"]: (r["rule"], r["value"], r["winner"]) for r in pq.read_table(path).to_pylist()}
+    ids = [pq.read_table(ledger)["id"].to_pylist() for ledger in sorted(path.parent.glob("*.ledger.parquet"))]
+    return {ids[r["unit"]][r["row"]]: (r["rule"], r["value"], r["winner"]) for r in pq.read_table(path).to_pylist()}
 
 
 def test_the_longest_caption_stays_and_of_equals_the_first(tmp_path: Path) -> None:

@@ -76,8 +76,10 @@ class SetRule(ABC):
 
     name: ClassVar[str]
 
-    reads: ClassVar[frozenset[str]] = frozenset()
-    """Which of the costly columns "digest" and "phash" it looks at; they are computed only where a rule does."""
+    @property
+    def reads(self) -> frozenset[str]:
+        """Which of the costly columns "digest" and "phash" it looks at; they are computed only where a rule does."""
+        return frozenset()
 
     @abstractmethod
     def drops(self, database: Any) -> Iterable[str]:

@@ -38,8 +38,8 @@ def apply(
 ) -> Path:
     """Run `rules` one after another over `ledgers` (in the order of their units) and write what they drop to `out`.
 
-    `out` gets the columns unit (index into `ledgers`), row (in the unit), id, rule, why, value (text or null) and
-    winner (id of the pair that stays in its place, or null), sorted by unit and row. A winner that a later rule drops
+    `out` gets the columns unit (index into `ledgers`), row (in the unit), rule, why, value (text or null) and winner
+    (id of the pair that stays in its place, or null), sorted by unit and row. A winner that a later rule drops
     is followed to the pair that stays in the end. Temporary files lie beside `out` and are removed. Written whole or
     not at all. Raises SetRuleError for a rule at fault, OSError where the disk is full.
     """
@@ -119,8 +119,8 @@ def _run(database: Any, rule: SetRule, index: int) -> None:
         _view(database)
         for select in rule.drops(database):
             database.execute(
-                "CREATE OR REPLACE TEMP TABLE found AS "
-                f"SELECT row::BIGINT AS row, why::VARCHAR AS why, value::VARCHAR AS value, winner::BIGINT AS winner FROM ({select})"
+                "CREATE OR REPLACE TEMP TABLE found AS SELECT row::BIGINT AS row, why::VARCHAR AS why, "
+                f"value::VARCHAR AS value, winner::BIGINT AS winner FROM ({select})"
             )
             _check(database, rule)
             database.execute("INSERT INTO gone SELECT row, $index, why, value, winner FROM found", {"index": index})
@@ -163,28 +163,28 @@ def _follow_winners(database: Any) -> None:
 
 
 def _write(database: Any, names: Sequence[str], draft: Path) -> None:
-    """The table `gone` with ids and names, in row groups of a fixed size."""
+    """The table `gone` with the winners' ids, in row groups of a fixed size."""
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    database.execute("SET VARIABLE names = $names", {"names": list(names)})
+    before = np.array([row[0] for row in database.execute("SELECT before FROM units ORDER BY unit").fetchall()])
     reader = database.sql(
-        "SELECT pairs.unit::INTEGER AS unit, pairs.place AS row, pairs.id, getvariable('names')[gone.rule + 1] AS rule, "
-        "gone.why, gone.value, best.id AS winner FROM gone JOIN pairs USING (row) "
-        "LEFT JOIN pairs best ON best.row = gone.winner ORDER BY gone.row"
+        "SELECT gone.row, rule, why, value, best.id AS winner "
+        "FROM gone LEFT JOIN pairs best ON best.row = gone.winner ORDER BY gone.row"
     ).to_arrow_reader(_ROWS_PER_GROUP)
     text = pa.string()
     schema = pa.schema(
-        [
-            ("unit", pa.int32()),
-            ("row", pa.int64()),
-            *((name, text) for name in ("id", "rule", "why", "value", "winner")),
-        ]
+        [("unit", pa.int32()), ("row", pa.int64()), *((name, text) for name in ("rule", "why", "value", "winner"))]
     )
     waiting = schema.empty_table()
     with draft.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for batch in reader:
-            waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch]).cast(schema)])
+            rows = batch["row"].to_numpy()
+            unit = np.searchsorted(before, rows, "right") - 1
+            rule = pa.array(names, text).take(batch["rule"])
+            columns = [unit.astype(np.int32), rows - before[unit], rule, batch["why"], batch["value"], batch["winner"]]
+            waiting = pa.concat_tables([waiting, pa.table(columns, schema=schema)])
             while waiting.num_rows >= _ROWS_PER_GROUP:
                 writer.write_table(waiting.slice(0, _ROWS_PER_GROUP).combine_chunks())
                 waiting = waiting.slice(_ROWS_PER_GROUP)

@@ -134,7 +134,7 @@ class Pictures:
         try:
             if name.startswith("data:"):
                 return load_image(name, name=where, verify=True)
-            path = self._path(name, where)
+            path = self.path(name, where)
             known = self._known.get(path)
             if known is None:
                 try:
@@ -150,7 +150,8 @@ class Pictures:
             raise RowError(where, known)
         return known
 
-    def _path(self, name: str, where: str) -> Path:
+    def path(self, name: str, where: str) -> Path:
+        """Where a path relative to the root leads, which is in the root. Raises RowError."""
         if _ADDRESS.match(name):
             raise RowError(
                 where, f"{shown(name)} is an address; pictures are never fetched: download it and give its path"

@@ -18,7 +18,11 @@ class ExactDuplicates(SetRule):
     """
 
     name: ClassVar[str] = "exact_duplicates"
-    reads: ClassVar[frozenset[str]] = frozenset({"digest"})
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The digest."""
+        return frozenset({"digest"})
 
     def drops(self, database: Any) -> Iterable[str]:
         """All but the lowest row of each digest."""

@@ -49,8 +49,9 @@ def _select(column: str) -> str:
             SELECT {column}, max((least(coalesce(characters, 0), 4194303)::BIGINT << 40) | ({_ROWS - 1} - row)) AS best
             FROM kept WHERE {known} GROUP BY {column} HAVING count(*) > 1
         ), compared AS (
-            SELECT row, coalesce(characters, 0) AS characters, {_ROWS - 1} - (best & {_ROWS - 1}) AS winner, best >> 40 AS most
+            SELECT row, coalesce(characters, 0) AS length, best >> 40 AS most,
+                   {_ROWS - 1} - (best & {_ROWS - 1}) AS winner
             FROM kept JOIN longest USING ({column})
         )
-        SELECT row, 'not the longest caption of its image' AS why, characters || ' <= ' || most AS value, winner
+        SELECT row, 'not the longest caption of its image' AS why, length || ' <= ' || most AS value, winner
         FROM compared WHERE row <> winner"""

@@ -34,24 +34,31 @@ class NearDuplicates(SetRule):
     distance: int = 4
 
     name: ClassVar[str] = "near_duplicates"
-    reads: ClassVar[frozenset[str]] = frozenset({"phash"})
 
     def __post_init__(self) -> None:
         if not 0 <= self.distance <= FARTHEST:
             raise ValueError(f"near_duplicates: distance is 0 to {FARTHEST} bits of {BITS}, not {self.distance}")
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The perceptual hash."""
+        return frozenset({"phash"})
+
     def drops(self, database: Any) -> Iterable[str]:
         """Builds the graph of near hashes in temporary tables, settles who stays, and gives one SELECT."""
         database.execute("""
             CREATE OR REPLACE TEMP TABLE looks AS
-            SELECT phash, max(((width::HUGEINT * height) << 64) | (least(coalesce(characters, 0), 4194303)::HUGEINT << 40)
-                              | (1099511627775 - row)) AS rank
+            SELECT phash, max(
+                ((width::HUGEINT * height) << 64) | (least(coalesce(characters, 0), 4194303)::HUGEINT << 40)
+                | (1099511627775 - row)
+            ) AS rank
             FROM kept WHERE phash IS NOT NULL GROUP BY phash""")
         count = database.execute("SELECT count(*) FROM looks").fetchone()[0]
         database.execute("CREATE OR REPLACE TEMP TABLE near (better UBIGINT, worse UBIGINT)")
         for mask in masks(self.distance, count):
             database.execute(f"""
-                INSERT INTO near SELECT a.phash, b.phash FROM looks a JOIN looks b ON a.phash & {mask} = b.phash & {mask}
+                INSERT INTO near SELECT a.phash, b.phash
+                FROM looks a JOIN looks b ON a.phash & {mask} = b.phash & {mask}
                 WHERE a.rank > b.rank AND bit_count(xor(a.phash, b.phash)) <= {self.distance}""")
         database.execute("CREATE OR REPLACE TEMP TABLE near AS SELECT DISTINCT better, worse FROM near")
         _settle(database)

@@ -1,0 +1,92 @@
+"""Parquet with the pictures' bytes, as img2dataset and Hugging Face write it, row group by row group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from qwenvl.data.pair import Pair
+from qwenvl.data.sources.pairs.files import open_file
+from qwenvl.data.sources.pairs.table import BATCH_BYTES, BATCH_ROWS, plan, table_pairs
+from qwenvl.data.sources.pairs.unit import BadPair, Columns, Ids, Unit
+from qwenvl.data.sources.report import DataError
+
+
+def read_parquet(unit: Unit, columns: Columns) -> Iterator[Pair | BadPair]:
+    """The pairs of the unit's row groups. A group that is damaged costs its rows from there on, told once."""
+    import pyarrow as pa
+
+    ids = Ids(unit)
+    with open_file(unit.path) as file:
+        try:
+            table = opened(file)
+            found = plan(table.schema_arrow, columns, unit.path)
+        except (OSError, pa.ArrowException) as error:
+            passed_on(error)
+            size = file.seek(0, 2)
+            yield ids.bad("(rest)", "truncated shard", f"{size:,} bytes without a table of contents ({_short(error)})")
+            return
+        except DataError as error:
+            yield ids.bad("(rest)", "other columns", str(error))
+            return
+        first = 0
+        for group in range(unit.begin, table.num_row_groups if unit.end is None else unit.end):
+            about = table.metadata.row_group(group)
+            done = 0
+            try:
+                for batch in table.iter_batches(_rows(about), [group], found.names, use_threads=False):
+                    yield from table_pairs(batch, found, columns, first + done, ids)
+                    done += batch.num_rows
+            except (OSError, pa.ArrowException) as error:
+                passed_on(error)
+                lost = f"row group {group}: {about.num_rows - done:,} of {about.num_rows:,} rows"
+                yield ids.bad("(damage)", "damaged shard", f"{lost} can not be read ({_short(error)})")
+            first += about.num_rows
+
+
+def opened(file: Any) -> Any:
+    """pyarrow's view of a file; pages are read as they are needed, their check sums compared where there are any."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(file, buffer_size=1 << 16, pre_buffer=False, page_checksum_verification=True)
+
+
+def row_group_sizes(path: str) -> list[int]:
+    """Bytes of each row group, none where the file can not be read (that is told when it is its turn)."""
+    import pyarrow as pa
+
+    with open_file(path) as file:
+        try:
+            meta = opened(file).metadata
+        except (OSError, pa.ArrowException) as error:
+            passed_on(error)
+            return []
+        return [meta.row_group(group).total_byte_size for group in range(meta.num_row_groups)]
+
+
+def schema_of(path: str) -> Any:
+    """The schema; None where the file can not be read."""
+    import pyarrow as pa
+
+    with open_file(path) as file:
+        try:
+            return opened(file).schema_arrow
+        except (OSError, pa.ArrowException) as error:
+            passed_on(error)
+            return None
+
+
+def passed_on(error: Exception) -> None:
+    """Raise what the system says (a read that failed); what pyarrow says of the content has no number."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+
+
+def _rows(group: Any) -> int:
+    """How many rows to read at once."""
+    each = max(group.total_byte_size // max(group.num_rows, 1), 1)
+    return max(1, min(BATCH_ROWS, BATCH_BYTES // each))
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
