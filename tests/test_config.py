@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qwenvl.config import ConfigError, Recipe, from_dict, load_recipe, recipes, to_dict
+from qwenvl.config import Recipe, load_recipe, recipes
+from qwenvl.typed import ConfigError, from_dict, to_dict
 
 
 @pytest.mark.parametrize("name", recipes())
@@ -41,6 +42,7 @@ def test_overrides_reach_into_lists_by_name() -> None:
         ("stages.stage1.lr=fast", "expected float"),
         ("stages.stage1.optimizer=adam", "did you mean 'adamw'"),
         ("seed", "expected key=value"),
+        ("seed=[", "not readable as YAML"),
         ("init=nano", "either"),
         ("stages=[]", "at least one"),
     ],

@@ -1,27 +1,18 @@
-"""Typed configuration: a YAML recipe and dotted overrides become frozen dataclasses; a wrong key names the nearest."""
+"""A training recipe: everything that decides a run, typed, from a YAML file and dotted overrides."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import yaml
+from typing import Literal
 
 from qwenvl.sample import Task
+from qwenvl.typed import ConfigError, from_dict, nearest, read_yaml
 
-T = TypeVar("T")
 Trainable = Literal["vision", "adapter", "decoder"]
-
-
-class ConfigError(ValueError):
-    """A recipe or an override that can't be used; the message says where and how to mend it."""
 
 
 @dataclass(frozen=True)
@@ -193,16 +184,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     A list entry is addressed by its `name` or its index: `stages.stage1.lr=3e-4`. Raises ConfigError.
     """
     path = _find(str(name_or_path))
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not readable as YAML: {error}") from None
-    if not isinstance(data, dict):
-        found = type(data).__name__
-        raise ConfigError(f"{path}: expected a mapping of keys such as 'name' and 'stages', found {found}")
-    for override in overrides:
-        _override(data, override)
-    return _checked(from_dict(Recipe, data, path.name), path.name)
+    return _checked(from_dict(Recipe, read_yaml(path, overrides), path.name), path.name)
 
 
 def _checked(recipe: Recipe, where: str) -> Recipe:
@@ -254,20 +236,6 @@ def recipes() -> list[str]:
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def to_dict(value: Any) -> Any:
-    """A dataclass as plain mappings and lists, for YAML and JSON."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: to_dict(item) for key, item in value.items()}
-    return [to_dict(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def from_dict(cls: type[T], data: Any, where: str) -> T:
-    """Build the dataclass `cls` from plain values, checking keys and types. Raises ConfigError naming `where`."""
-    return typing.cast(T, _convert(cls, data, where))
-
-
 def _find(name: str) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.exists():
@@ -277,91 +245,5 @@ def _find(name: str) -> Path:
     packaged = Path(str(resources.files("qwenvl") / "recipes" / f"{name}.yaml"))
     if not packaged.is_file():
         names = recipes()
-        raise ConfigError(f"there is no recipe {name!r}{_nearest(name, names)}; packaged are: {', '.join(names)}")
+        raise ConfigError(f"there is no recipe {name!r}{nearest(name, names)}; packaged are: {', '.join(names)}")
     return packaged
-
-
-def _nearest(key: str, known: Sequence[str]) -> str:
-    match = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f" (did you mean {match[0]!r}?)" if match else ""
-
-
-def _override(data: dict[str, Any], text: str) -> None:
-    dotted, equals, raw = text.partition("=")
-    if not equals:
-        raise ConfigError(f"override {text!r}: expected key=value, such as stages.stage1.lr=3e-4")
-    keys = dotted.split(".")
-    target: Any = data
-    for key in keys[:-1]:
-        target = _entry(target, key, text) if isinstance(target, list) else target.setdefault(key, {})
-        if not isinstance(target, dict | list):
-            raise ConfigError(f"override {text!r}: {key!r} holds {target!r}, which has no keys below it")
-    if isinstance(target, list):
-        raise ConfigError(f"override {text!r}: name a key of the entry, such as {dotted}.steps=100")
-    target[keys[-1]] = yaml.safe_load(raw)
-
-
-def _entry(entries: list[Any], key: str, text: str) -> Any:
-    names = [str(entry.get("name")) for entry in entries if isinstance(entry, dict)]
-    if key in names:
-        return entries[names.index(key)]
-    if key.isdecimal() and int(key) < len(entries):
-        return entries[int(key)]
-    raise ConfigError(f"override {text!r}: no entry {key!r}{_nearest(key, names)}; there are: {', '.join(names)}")
-
-
-def _convert(kind: Any, value: Any, where: str) -> Any:
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _convert(next(arg for arg in args if arg is not type(None)), value, where)
-    if origin is Literal:
-        if value not in args:
-            choices = ", ".join(map(str, args))
-            raise ConfigError(f"{where}: {value!r} is none of: {choices}{_nearest(str(value), [str(a) for a in args])}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where}: expected a list, found {value!r}")
-        inner = args[:1] * len(value) if args[-1] is Ellipsis else args
-        if len(inner) != len(value):
-            raise ConfigError(f"{where}: expected {len(inner)} values, found {len(value)}")
-        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(inner, value, strict=True)))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where}: expected a mapping, found {value!r}")
-        return {_convert(args[0], k, where): _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
-    if dataclasses.is_dataclass(kind):
-        return _dataclass(kind, value, where)
-    return _scalar(kind, value, where)
-
-
-def _dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: expected keys of {kind.__name__}, found {value!r}")
-    hints = typing.get_type_hints(kind)
-    for key in value:
-        if key not in hints:
-            near = _nearest(str(key), list(hints))
-            raise ConfigError(f"{where}: unknown key {key!r}{near}; known: {', '.join(hints)}")
-    required = [f.name for f in dataclasses.fields(kind)
-                if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]  # fmt: skip
-    for key in required:
-        if key not in value:
-            raise ConfigError(f"{where}: the key {key!r} is missing")
-    return kind(**{key: _convert(hints[key], item, f"{where}.{key}") for key, item in value.items()})
-
-
-def _scalar(kind: Any, value: Any, where: str) -> Any:
-    if kind is float and isinstance(value, str):
-        # YAML 1.1 reads 3e-4 (no dot) as a string
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ConfigError(f"{where}: expected {kind.__name__}, found {value!r}")
-    return value

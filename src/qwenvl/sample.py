@@ -24,6 +24,9 @@ boxes; `referring` is phrase → box; `grounded_caption` is box → description;
 
 Language = Literal["en", "zh"]
 
+EXIF_ORIENTATION = 0x0112
+"""The EXIF tag that says how a picture is turned."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -81,21 +84,36 @@ class Image:
         spaces are converted as Pillow does it, without colour profiles. Raises OSError when the bytes are no picture.
         """
         from PIL import Image as PILImageModule
-        from PIL import ImageOps
 
         if isinstance(self.source, PILImageModule.Image):
-            picture = self.source
-        else:
-            picture = PILImageModule.open(io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source)
-        picture = ImageOps.exif_transpose(picture)
-        if picture.mode.startswith("I"):
-            # Pillow would cut 16-bit grey at 255, which leaves a white picture
-            return picture.convert("I").point(lambda value: value * (1 / 256)).convert("RGB")
-        if picture.has_transparency_data:
-            white = PILImageModule.new("RGBA", picture.size, "white")
-            white.alpha_composite(picture.convert("RGBA"))
-            return white.convert("RGB")
-        return picture.convert("RGB")
+            found = rgb(self.source)
+            return found.copy() if found is self.source else found
+        return rgb(PILImageModule.open(io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source))
+
+
+def upright(picture: PILImage.Image) -> PILImage.Image:
+    """A picture turned as its EXIF orientation says; the picture itself where there is nothing to turn."""
+    from PIL import ImageOps
+
+    return picture if picture.getexif().get(EXIF_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(picture)
+
+
+def rgb(picture: PILImage.Image) -> PILImage.Image:
+    """A picture as `Image.pil` gives it; the picture itself, decoded, where it is so already: a copy takes time."""
+    from PIL import Image as PILImageModule
+
+    picture = upright(picture)
+    if picture.mode.startswith("I"):
+        # Pillow would cut 16-bit grey at 255, which leaves a white picture
+        return picture.convert("I").point(lambda value: value * (1 / 256)).convert("RGB")
+    if picture.has_transparency_data:
+        white = PILImageModule.new("RGBA", picture.size, "white")
+        white.alpha_composite(picture.convert("RGBA"))
+        return white.convert("RGB")
+    if picture.mode == "RGB":
+        picture.load()
+        return picture
+    return picture.convert("RGB")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,20 @@ from PIL import Image as PILImage
 from transformers import AutoModel, AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
 
 from qwenvl import Chat, cli
-from qwenvl.config import ConfigError, Recipe, from_dict
+from qwenvl.config import Recipe
 from qwenvl.model import QwenVLForConditionalGeneration
 from qwenvl.model.init import init
 from qwenvl.model.load import Loaded, load
 from qwenvl.model.parts import ForeignTower
 from qwenvl.model.parts_read import InitError, read_vision
-from qwenvl.model.processor import CLIP_MEAN, CLIP_STD, QwenVLProcessor
+from qwenvl.model.pixels import CLIP_MEAN, CLIP_STD
+from qwenvl.model.processor import QwenVLProcessor
 from qwenvl.serve.engine import Generation
-from qwenvl.text.tokenizer import VISION_TOKENS
+from qwenvl.text.vocabulary import VISION_TOKENS
 from qwenvl.train.build import check_packing
 from qwenvl.train.parallel import Ranks
 from qwenvl.train.run import prepare, run_stages
+from qwenvl.typed import ConfigError, from_dict
 from tests.model import parts
 
 QUERIES = 4

@@ -64,8 +64,11 @@ def test_a_folder_that_holds_the_model_folder_is_recognised(tiny_folder: Path) -
 
 
 def test_no_folder_and_no_packaged_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ModelError, match="does not exist"):
+    with pytest.raises(ModelError, match=r"there is no folder .*nothing\. Expected a checkpoint folder"):
         load(tmp_path / "nothing")
+    (tmp_path / "quickstart").mkdir()
+    with pytest.raises(ModelError, match=r"quikstart/model \(did you mean 'quickstart'\?\)"):
+        load(tmp_path / "quikstart" / "model")
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match="is a file"):
         load(tmp_path / "file")

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from qwenvl.model import QwenVLForConditionalGeneration
-from qwenvl.model.processor import pixel_values
+from qwenvl.model.pixels import pixel_values
 from tests.model.helpers import OFFICIAL
 
 Golden = dict[str, Tensor]

@@ -21,10 +21,11 @@ from transformers import AutoProcessor, ProcessorMixin
 
 from qwenvl.data.images import ImageError, load_image
 from qwenvl.model import QwenVLConfig, QwenVLForConditionalGeneration, QwenVLProcessor
-from qwenvl.model.processor import CLIP_MEAN, CLIP_STD, pixel_values
+from qwenvl.model.pixels import CLIP_MEAN, CLIP_STD, pixel_values
 from qwenvl.sample import Image
 from qwenvl.text.chatml import CHAT_TEMPLATE
-from qwenvl.text.tokenizer import SPECIAL_TOKENS, QwenTokenizer
+from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.text.vocabulary import SPECIAL_TOKENS
 from tests.model.helpers import GOLDEN, OFFICIAL, small_config
 from tests.text import conftest as of_texts
 

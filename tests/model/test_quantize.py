@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from qwenvl.cli import main
-from qwenvl.config import ConfigError, load_recipe
+from qwenvl.config import load_recipe
 from qwenvl.data.loader import Batches, MemoryShards, Settings, Share
 from qwenvl.data.synth.scenes import scene_record
 from qwenvl.model import QwenVLConfig, QwenVLForConditionalGeneration
@@ -28,6 +28,7 @@ from qwenvl.model.quantize import (
 from qwenvl.model.qwenvl import IGNORE
 from qwenvl.train.batch import to_tensors
 from qwenvl.train.build import check_start
+from qwenvl.typed import ConfigError
 from tests.model.helpers import small_config
 
 pytest.importorskip("torchao")

@@ -203,8 +203,8 @@ def test_bad_gptq(tmp_path: Path, change: Any, said: str) -> None:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Hugging Face's cache with the repository "Qwen/Small" in it, and no network."""
+def cache(tmp_path: Path) -> Path:
+    """Hugging Face's cache with the repository "Qwen/Small" in it."""
     snapshot = tmp_path / "models--Qwen--Small" / "snapshots" / ("a" * 40)
     tokenizer = QwenTokenizer.train_small(["a small world"], 256)
     start = tokenizer.img_start_id
@@ -214,7 +214,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     refs = snapshot.parents[1] / "refs"
     refs.mkdir()
     (refs / "main").write_text("a" * 40)
-    monkeypatch.setattr("transformers.utils.hub.is_offline_mode", lambda: True, raising=False)
     return tmp_path
 
 
@@ -234,7 +233,9 @@ def test_load_takes_a_name_on_the_hub(cache: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(cache))
     loaded = load("Qwen/Small")
     assert loaded.folder.name == "a" * 40
-    with pytest.raises(ModelError, match=r"--model Qwen/Nothing is no folder here, and as a name on the"):
+    with pytest.raises(
+        ModelError, match=r"no folder Qwen/Nothing\. As a name .* not in the local cache, and HF_HUB_OFF"
+    ):
         load("Qwen/Nothing")
 
 
@@ -286,5 +287,5 @@ def test_a_folder_of_the_hubs_cache_is_left_as_it_is(cache: Path) -> None:
     from_pretrained("Qwen/Small", cache_dir=cache, local_files_only=True)
     assert sorted(path for path in cache.rglob("*") if ".no_exist" not in str(path)) == before
     shutil.rmtree(cache / "models--Qwen--Small")
-    with pytest.raises(OSError, match="is no folder here"):
+    with pytest.raises(OSError, match="no folder"):
         from_pretrained("Qwen/Small", cache_dir=cache, local_files_only=True)

@@ -12,7 +12,8 @@ from qwenvl.sample import Box, Image, Region, Special, Text, Turn
 from qwenvl.text.chatml import DEFAULT_SYSTEM, dialogue_sample, picture_meant, window
 from qwenvl.text.markup import image_names, parse_conversation_value
 from qwenvl.text.render import IGNORED, render, render_prompt
-from qwenvl.text.tokenizer import SPECIAL_TOKENS, QwenTokenizer
+from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.text.vocabulary import SPECIAL_TOKENS
 
 
 def picture(name: str = "a.png") -> Image:

@@ -14,7 +14,8 @@ from qwenvl.sample import Image, Sample, Special, Text
 from qwenvl.text.chatml import dialogue_sample
 from qwenvl.text.foreign import ForeignTokenizer
 from qwenvl.text.render import render
-from qwenvl.text.tokenizer import VISION_TOKENS, QwenTokenizer
+from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.text.vocabulary import VISION_TOKENS
 from tests.model import parts
 
 TEXTS = (

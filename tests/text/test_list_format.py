@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from qwenvl.sample import Box, Image, Region, Sample, Text
 from qwenvl.text.list_format import from_list_format, parts_from_list, to_list_format
 from qwenvl.text.render import render
-from qwenvl.text.tokenizer import SPECIAL_TOKENS, QwenTokenizer
+from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.text.vocabulary import SPECIAL_TOKENS
 
 
 def test_reference(list_golden: list[dict[str, Any]]) -> None:

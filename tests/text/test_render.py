@@ -14,7 +14,8 @@ from qwenvl.text.geometry import box_to_grid, quad_to_grid
 from qwenvl.text.inspect import regions_of
 from qwenvl.text.markup import cells_text
 from qwenvl.text.render import IGNORED, _cell_ids, render, render_prompt, texts_of
-from qwenvl.text.tokenizer import SPECIAL_TOKENS, QwenTokenizer
+from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.text.vocabulary import SPECIAL_TOKENS
 
 # In a picture of 1000 × 1000 pixels a pixel is a cell.
 SQUARE = Image(b"", 1000, 1000, "square")

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenvl.text.tokenizer import SPECIAL_TOKENS, SPLIT_PATTERN, QwenTokenizer
+from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.text.vocabulary import SPECIAL_TOKENS, SPLIT_PATTERN
 
 SMUGGLED = st.lists(st.sampled_from([*SPECIAL_TOKENS, *SPECIAL_TOKENS[-9:] * 9, "a", " ", "\n", "狗", "<", "|"])).map(
     "".join
@@ -253,6 +254,6 @@ def test_missing_and_damaged_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": []}))
     with pytest.raises(ValueError, match="not a tokenizer"):
         QwenTokenizer.load(tmp_path)
-    monkeypatch.setattr("qwenvl.text.tokenizer.find_spec", lambda name: None)
+    monkeypatch.setattr("qwenvl.text.vocabulary.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"qwenvl\[tokenizer\]"):
         QwenTokenizer.from_dashscope()

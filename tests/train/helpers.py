@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qwenvl.config import Recipe, from_dict
+from qwenvl.config import Recipe
+from qwenvl.typed import from_dict
 
 
 def tiny(**changes: object) -> Recipe:

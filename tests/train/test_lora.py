@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from qwenvl.cli import main
-from qwenvl.config import ConfigError, Recipe, from_dict, load_recipe, to_dict
+from qwenvl.config import Recipe, load_recipe
 from qwenvl.model import QwenVLForConditionalGeneration
 from qwenvl.model.load import ModelError, load
 from qwenvl.model.lora import LoraError, add_lora, has_lora, is_lora
@@ -24,6 +24,7 @@ from qwenvl.train.build import check_start, four_bits, nf4_config, start_from
 from qwenvl.train.optim import Optimizers
 from qwenvl.train.run import train
 from qwenvl.train.stages import freeze
+from qwenvl.typed import ConfigError, from_dict, to_dict
 from tests.train.helpers import tiny
 from tests.train.test_run import losses, start, wait_for
 

@@ -15,10 +15,11 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from qwenvl.config import ConfigError, Recipe, to_dict
+from qwenvl.config import Recipe
 from qwenvl.data.sources import DataError
 from qwenvl.train import checkpoint
 from qwenvl.train.run import train
+from qwenvl.typed import ConfigError, to_dict
 from tests.train.helpers import tiny
 
 

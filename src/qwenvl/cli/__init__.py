@@ -3,5 +3,6 @@ message. A verb's module imports what it needs when it runs, so that `qwenvl --h
 """
 
 from qwenvl.cli.command import main
+from qwenvl.cli.errors import FAILED, INTERRUPTED, OK, USAGE
 
-__all__ = ["main"]
+__all__ = ["FAILED", "INTERRUPTED", "OK", "USAGE", "main"]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import struct
 
+from qwenvl.sample import EXIF_ORIENTATION
+
 _TURNED = (5, 6, 7, 8)
-_ORIENTATION = 0x0112
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 """Bytes of a value of each of TIFF's types."""
 
@@ -151,7 +152,7 @@ def _orientation(exif: bytes) -> int:
         # Pillow stops at what is broken: what it makes of the rest is its own affair
         if not values or (size > 4 and value + size > len(exif)):
             return _UNKNOWN
-        if tag == _ORIENTATION:
+        if tag == EXIF_ORIENTATION:
             turn = value >> 16 if order == ">" else value & 0xFFFF
             if found != 1 or kind != 3 or values != 1 or not 1 <= turn <= 8:
                 return _UNKNOWN

@@ -20,7 +20,8 @@ from urllib.parse import unquote_to_bytes
 from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
-from qwenvl.sample import Image
+from qwenvl.data.strict import STRICT
+from qwenvl.sample import EXIF_ORIENTATION, Image, rgb, upright
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "TGA")
 before it tells their size.
 """
 
-_EXIF_ORIENTATION = 0x0112
 _DATA_URI = re.compile(
     r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*(?P<base64>;base64)?,", re.ASCII | re.IGNORECASE
 )
@@ -134,7 +134,19 @@ def reduced(image: Image | PILImage.Image, size: int) -> PILImage.Image:
         return _rgb(image)
     with _decoding(_label(image), MAX_PIXELS), PILImage.open(_stream(image.source), formats=_formats()) as picture:
         picture.draft("RGB", (2 * size, 2 * size))
-        return Image(picture, image.width, image.height, image.name).pil()
+        return rgb(picture)
+
+
+def reduced_grey(image: Image, size: int) -> PILImage.Image:
+    """As `reduced`, in grey of eight bits: of a JPEG the brightness alone is decoded, to its last byte all the same."""
+    if isinstance(image.source, PILImage.Image):
+        return _rgb(image).convert("L")
+    with _decoding(_label(image), MAX_PIXELS), PILImage.open(_stream(image.source), formats=_formats()) as picture:
+        picture.draft("L", (2 * size, 2 * size))
+        if picture.mode != "L" or picture.has_transparency_data:
+            return rgb(picture).convert("L")
+        picture.load()
+        return upright(picture)
 
 
 def _rgb(image: Image | PILImage.Image) -> PILImage.Image:
@@ -154,9 +166,10 @@ def _stream(content: bytes | Path) -> io.BytesIO | Path:
 
 @contextmanager
 def _decoding(label: str, max_pixels: int) -> Iterator[None]:
-    """Whatever a decoder raises comes out as one ImageError."""
+    """Whatever a decoder raises comes out as one ImageError, whatever other code told Pillow to tolerate."""
     try:
-        yield
+        with STRICT:
+            yield
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -195,7 +208,7 @@ def encode(image: Image, format: str = "JPEG", quality: int = 95) -> bytes:
 
 def _upright(picture: PILImage.Image) -> tuple[int, int]:
     """Width and height after the EXIF orientation (values 5 to 8 are turned by a quarter)."""
-    turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    turned = picture.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
     return (picture.height, picture.width) if turned else (picture.width, picture.height)
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from transformers.utils import logging
 
-from qwenvl.hub import is_hub_name, local_folder
+from qwenvl.hub import is_hub_name, local_folder, no_folder
 from qwenvl.model.convert.checkpoint import open_config
 from qwenvl.model.convert.files import ModelError, few
 from qwenvl.model.convert.tokenizer_files import VOCABULARY, check_tokenizer, read_tokenizer
@@ -19,7 +20,7 @@ from qwenvl.model.quantize import is_quantized
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
 
-__all__ = ["PACKAGED", "Loaded", "ModelError", "load", "quietly", "resolve"]
+__all__ = ["PACKAGED", "Loaded", "ModelError", "load", "quietly", "read_folder", "resolve"]
 
 PACKAGED = Path(__file__).parents[1] / "models"
 """Checkpoints that ship with the project; a folder's name is the model's name."""
@@ -55,11 +56,11 @@ def resolve(name: str | Path, weights: bool = True) -> Path:
         try:
             folder = local_folder(name, weights)
         except OSError as error:
-            raise ModelError(f"--model {error}") from error
+            raise ModelError(str(error)) from error
     if not folder.is_dir():
         known = f"; packaged models: {', '.join(packaged)}" if packaged else ""
-        what = "is a file" if folder.exists() else "does not exist"
-        raise ModelError(f"--model {name}: the folder {what}. Expected a checkpoint folder with config.json{known}")
+        what = f"{name} is a file, not a folder" if folder.exists() else no_folder(name)
+        raise ModelError(f"{what}. Expected a checkpoint folder with config.json{known}")
     if is_lora_folder(folder) and not (folder / "config.json").is_file():
         raise ModelError(
             f"{folder} is no checkpoint folder: it holds only low-rank additions to a model; `qwenvl merge` makes a "
@@ -85,11 +86,27 @@ def load(name: str | Path = "nano", device: str | torch.device = "cpu", dtype: t
     # what is quantised works in bfloat16 everywhere
     if dtype is None and not is_quantized(folder) and str(device).startswith("cpu"):
         dtype = torch.float32
+    model, tokenizer = read_folder(folder, dtype or "auto")
+    if additions:
+        load_lora(model, additions)
+    try:
+        return Loaded(model.to(device).eval(), tokenizer, additions or folder)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"--device {device}: {_first_line(error)}") from error
+
+
+def read_folder(
+    folder: Path, dtype: torch.dtype | Literal["auto"], **options: Any
+) -> tuple[QwenVLForConditionalGeneration, QwenTokenizer]:
+    """The model and the tokenizer in a folder that `resolve` gave, in the native or the released form; they fit.
+
+    `options` are more of `from_pretrained`'s. Raises ModelError for files that are broken or do not fit each other.
+    """
     tokenizer = read_tokenizer(folder)
     try:
         with quietly():
             model, found = QwenVLForConditionalGeneration.from_pretrained(
-                folder, dtype=dtype or "auto", local_files_only=True, output_loading_info=True
+                folder, dtype=dtype, local_files_only=True, output_loading_info=True, **options
             )
     except ModelError:
         raise
@@ -98,12 +115,7 @@ def load(name: str | Path = "nano", device: str | torch.device = "cpu", dtype: t
     if found["missing_keys"]:
         raise ModelError(f"{folder}: its weights lack {few(found['missing_keys'])}; they do not fit its config.json")
     check_tokenizer(tokenizer, model.config, folder)
-    if additions:
-        load_lora(model, additions)
-    try:
-        return Loaded(model.to(device).eval(), tokenizer, additions or folder)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"--device {device}: {_first_line(error)}") from error
+    return model, tokenizer
 
 
 @contextmanager

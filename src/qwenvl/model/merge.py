@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from qwenvl.model.load import ModelError, quietly, resolve
+from qwenvl.model.load import ModelError, quietly, read_folder, resolve
 from qwenvl.model.lora import base_of, is_lora_folder, load_lora, merge_into
 from qwenvl.model.processor import QwenVLProcessor
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
@@ -24,11 +24,11 @@ def merge(run: Path, out: Path, base: str | Path | None = None) -> Path:
         raise ModelError(f"{run}: no low-rank additions to merge (adapter_config.json, here or in {run / 'model'})")
     empty_place(out)
     folder = resolve(base if base is not None else base_of(additions))
+    model, tokenizer = read_folder(folder, "auto")
+    load_lora(model, additions)
+    merge_into(model)
     with quietly():
-        model = QwenVLForConditionalGeneration.from_pretrained(folder, dtype="auto", local_files_only=True)
-        load_lora(model, additions)
-        merge_into(model)
-        write_whole(model, QwenTokenizer.load(folder), out)
+        write_whole(model, tokenizer, out)
     return folder
 
 

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPa
 
 from qwenvl.model.configuration import QwenVLConfig, QwenVLTextConfig, QwenVLVisionConfig
 from qwenvl.model.language import QwenVLTextModel
-from qwenvl.model.processor import CLIP_MEAN, CLIP_STD
+from qwenvl.model.pixels import CLIP_MEAN, CLIP_STD
 from qwenvl.model.vision import VisionTransformer
 
 # What transformers asks a model's parts about themselves.

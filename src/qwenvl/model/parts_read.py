@@ -16,7 +16,7 @@ from qwenvl.model.convert.official import is_released
 from qwenvl.model.convert.openclip import find_weights, read_openclip
 from qwenvl.model.convert.qwen import read_qwen
 from qwenvl.model.parts import build_head, plain
-from qwenvl.model.processor import CLIP_MEAN, CLIP_STD
+from qwenvl.model.pixels import CLIP_MEAN, CLIP_STD
 from qwenvl.model.vision import VisionTransformer, resize_positions
 from qwenvl.text.foreign import ForeignTokenizer
 from qwenvl.text.tokenizer import QwenTokenizer

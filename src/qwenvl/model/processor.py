@@ -18,14 +18,13 @@ from qwenvl.data.images import load_image
 from qwenvl.hub import hub_options, local_folder
 from qwenvl.model.configuration import QwenVLConfig
 from qwenvl.model.convert.tokenizer_files import check_tokenizer
-from qwenvl.model.pixels import CLIP_MEAN, CLIP_STD, QwenVLImageProcessor, as_pictures, normalise, pixel_values
+from qwenvl.model.pixels import CLIP_MEAN, CLIP_STD, QwenVLImageProcessor, as_pictures, pixel_values
 from qwenvl.sample import Image, Part, Sample, Special, Text
 from qwenvl.text.chatml import CHAT_TEMPLATE, dialogue_sample
 from qwenvl.text.messages import tagged_parts, turns_of
 from qwenvl.text.render import Example, render
-from qwenvl.text.tokenizer import SPECIAL_TOKENS, QwenTokenizer
-
-__all__ = ["CLIP_MEAN", "CLIP_STD", "QwenVLImageProcessor", "QwenVLProcessor", "normalise", "pixel_values"]
+from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.text.vocabulary import SPECIAL_TOKENS
 
 _PICTURE = re.compile(r"<img>.*?</img>", re.DOTALL)
 _FILE = "processor_config.json"

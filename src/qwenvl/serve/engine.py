@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
-from qwenvl.model.processor import pixel_values
+from qwenvl.model.pixels import pixel_values
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.sample import Image, Task
 from qwenvl.text.render import Example

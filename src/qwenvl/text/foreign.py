@@ -14,7 +14,8 @@ from tokenizers import AddedToken, Tokenizer
 
 from qwenvl.text.chatml import CHAT_TEMPLATE
 from qwenvl.text.tiktoken_file import BYTE_OF_CHARACTER
-from qwenvl.text.tokenizer import CONTROL_TOKENS, VISION_TOKENS, QwenTokenizer
+from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.text.vocabulary import CONTROL_TOKENS, VISION_TOKENS
 
 _FILE, _SETTINGS = "tokenizer.json", "tokenizer_config.json"
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")

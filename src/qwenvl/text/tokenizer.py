@@ -11,33 +11,18 @@ import difflib
 import functools
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer
 
 from qwenvl.text.chatml import CHAT_TEMPLATE
-from qwenvl.text.tiktoken_file import BYTE_OF_CHARACTER, read_tiktoken
+from qwenvl.text.tiktoken_file import BYTE_OF_CHARACTER
+from qwenvl.text.vocabulary import SPECIAL_TOKENS, VISION_TOKENS, clean, learnt, ordinary_of, packaged
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-"""The end of a document, and ChatML's beginning and end of a turn."""
-
-VISION_TOKENS = ("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>", "<img>", "</img>", "<imgpad>")
-"""What Qwen-VL adds to a language model's vocabulary; `<imgpad>` is a picture's slot."""
-
-SPECIAL_TOKENS: tuple[str, ...] = (*CONTROL_TOKENS, *(f"<|extra_{i}|>" for i in range(205)), *VISION_TOKENS)
-"""The 217 special tokens in the order of their ids; the first is 151643 in the released vocabulary."""
-
-SPLIT_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-"""Qwen's way to cut text before BPE: words with what precedes them, digits one by one, punctuation, breaks, spaces."""
 
 _CACHED_LENGTH = 96
 _CACHE_SIZE = 1 << 15
@@ -107,11 +92,7 @@ class QwenTokenizer:
 
         Raises FileNotFoundError, or ValueError naming the line that is wrong.
         """
-        vocabulary, merges = read_tiktoken(Path(path))
-        # A piece that is a token as a whole is that token, as in tiktoken.
-        return cls(
-            _pipeline(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=True)), _numbered(len(vocabulary))
-        )
+        return cls._of(ordinary_of(Path(path)))
 
     @classmethod
     def from_dashscope(cls) -> QwenTokenizer:
@@ -119,15 +100,7 @@ class QwenTokenizer:
 
         Raises ImportError, saying how to install it, where the package is missing.
         """
-        spec = find_spec("dashscope")
-        for folder in (spec.submodule_search_locations or ()) if spec else ():
-            path = Path(folder) / "resources" / "qwen.tiktoken"
-            if path.is_file():
-                return cls.from_tiktoken(path)
-        raise ImportError(
-            'Qwen\'s vocabulary comes with the package dashscope, which is missing: pip install "qwenvl[tokenizer]", '
-            "or give the file qwen.tiktoken of a released checkpoint to QwenTokenizer.from_tiktoken"
-        )
+        return cls.from_tiktoken(packaged())
 
     @classmethod
     def train_small(cls, texts: Iterable[str], vocab_size: int) -> QwenTokenizer:
@@ -136,16 +109,13 @@ class QwenTokenizer:
         The 217 specials follow. The same texts give the same tokenizer, in whatever order they come. Few texts may give
         fewer ids. Give words and coordinates as they are encoded (`render.texts_of`), without tags.
         """
-        if vocab_size < 256:
-            raise ValueError(
-                f"a byte-level vocabulary holds the 256 bytes: vocab_size is {vocab_size}, give 256 or more"
-            )
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-        )
-        tokenizer = _pipeline(models.BPE())
-        tokenizer.train_from_iterator((_clean(text) for text in texts), trainer)
-        return cls(tokenizer, _numbered(tokenizer.get_vocab_size()))
+        return cls._of(learnt(texts, vocab_size))
+
+    @classmethod
+    def _of(cls, ordinary: Tokenizer) -> QwenTokenizer:
+        """With the special tokens behind an ordinary vocabulary."""
+        first = ordinary.get_vocab_size()
+        return cls(ordinary, {token: first + i for i, token in enumerate(SPECIAL_TOKENS)})
 
     # -- text to ids -----------------------------------------------------------------------------------------------
 
@@ -158,7 +128,7 @@ class QwenTokenizer:
         return self._cached(text) if len(text) <= _CACHED_LENGTH else self._encode(text)
 
     def _encode(self, text: str) -> tuple[int, ...]:
-        return tuple(self._ordinary.encode(_clean(text), add_special_tokens=False).ids)
+        return tuple(self._ordinary.encode(clean(text), add_special_tokens=False).ids)
 
     def special(self, token: str) -> int:
         """The id of a special token. Raises ValueError, naming the nearest, for one that does not exist."""
@@ -177,7 +147,7 @@ class QwenTokenizer:
 
     def split_specials(self, text: str) -> list[str]:
         """A **trusted** text cut into special tokens and the words between them."""
-        return [piece for piece in self._splitter.split(_clean(text)) if piece]
+        return [piece for piece in self._splitter.split(clean(text)) if piece]
 
     @functools.cached_property
     def _splitter(self) -> re.Pattern[str]:
@@ -310,32 +280,3 @@ def _check_whole(tokenizer: QwenTokenizer, path: Path) -> None:
             f"{tokenizer.img_start_id} behind these tokens, but {wanted} in {path.parent / 'config.json'}; "
             "copy the file of this checkpoint again"
         )
-
-
-def _clean(text: str) -> str:
-    """NFC, and no half surrogates, which UTF-8 cannot hold."""
-    if text.isascii():
-        return text
-    text = unicodedata.normalize("NFC", text)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _numbered(first: int) -> dict[str, int]:
-    return {token: first + i for i, token in enumerate(SPECIAL_TOKENS)}
-
-
-def _pipeline(model: models.BPE) -> Tokenizer:
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(SPLIT_PATTERN), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer

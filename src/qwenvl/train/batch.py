@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from qwenvl.data.loader import Batch
-from qwenvl.model.processor import normalise
+from qwenvl.model.pixels import normalise
 
 
 @dataclass

@@ -11,14 +11,15 @@ from typing import Any, Literal
 import torch
 from transformers import BitsAndBytesConfig
 
-from qwenvl.config import ConfigError, LoraSpec, ModelSpec, Recipe, Stage
+from qwenvl.config import LoraSpec, ModelSpec, Recipe, Stage
 from qwenvl.model.configuration import QwenVLConfig
-from qwenvl.model.load import quietly, resolve
+from qwenvl.model.load import read_folder, resolve
 from qwenvl.model.lora import add_lora
 from qwenvl.model.names import HEAD, TargetError, chosen_layers
 from qwenvl.model.parts import ForeignDecoder
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.typed import ConfigError
 
 
 def build_model(spec: ModelSpec, tokenizer: QwenTokenizer) -> QwenVLForConditionalGeneration:
@@ -124,19 +125,15 @@ def start_from(
     With `lora` they stay frozen, so under bfloat16 they keep the type that they were saved in, or are held in 4 bits;
     the additions are float32. Raises ConfigError when the checkpoint can't be read or a target names no layer of it.
     """
-    options: dict[str, Any] = {"dtype": torch.float32}
-    if lora is not None and precision == torch.bfloat16:
-        options["dtype"] = "auto"
+    frozen = lora is not None and precision == torch.bfloat16
     try:
         folder = resolve(name)
         _not_quantized(folder)
-        if lora is not None and lora.quantize is not None:
-            options |= four_bits()
-        with quietly():
-            model = QwenVLForConditionalGeneration.from_pretrained(folder, **options)
+        options = four_bits() if lora is not None and lora.quantize is not None else {}
+        model, tokenizer = read_folder(folder, "auto" if frozen else torch.float32, **options)
         if lora is not None:
             add_lora(model, lora, _portable(name, folder))
-        return model, QwenTokenizer.load(folder)
+        return model, tokenizer
     except ConfigError:
         raise
     except (OSError, ValueError) as error:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import yaml
 
-from qwenvl.config import ConfigError, Recipe, Stage, from_dict, to_dict
+from qwenvl.config import Recipe, Stage
 from qwenvl.data.corpus import make_scenes, store_sources
 from qwenvl.data.loader import Batches, Settings, Share
 from qwenvl.data.shards import ShardReader
@@ -30,6 +30,7 @@ from qwenvl.train.feed import feed
 from qwenvl.train.loop import Place, Stop, stopping, train_stage
 from qwenvl.train.parallel import Ranks, launch
 from qwenvl.train.stages import checkpointing, freeze, trainable_counts
+from qwenvl.typed import ConfigError, from_dict, to_dict
 
 TOKENIZER_RECORDS = 3000
 

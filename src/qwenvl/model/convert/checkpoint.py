@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qwenvl.hub import no_folder
 from qwenvl.model.convert.files import Lazy, ModelError, few, held, read_json, stored_tensors
 from qwenvl.model.convert.gptq import Quantization, dequantized
 from qwenvl.model.convert.official import native_view, released_view
@@ -55,8 +56,8 @@ def open_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     path = folder / "config.json"
     if not path.is_file():
         if not folder.is_dir():
-            what = "is a file, not a folder" if folder.exists() else "does not exist"
-            raise ModelError(f"{folder} {what}. Expected a checkpoint folder, with config.json and weights in it.")
+            what = f"{folder} is a file, not a folder" if folder.exists() else no_folder(folder)
+            raise ModelError(f"{what}. Expected a checkpoint folder, with config.json and weights in it.")
         inner = folder / "model"
         hint = f"; did you mean {inner}?" if (inner / "config.json").is_file() else ""
         if (folder / "adapter_config.json").is_file():

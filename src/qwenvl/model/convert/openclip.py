@@ -169,7 +169,7 @@ def _config(
             f"{file}: {SETTINGS} says quick_gelu, but Qwen-VL's tower computes GELU. Take a checkpoint that was "
             "trained with GELU (LAION's), or the same model in transformers' form"
         )
-    from qwenvl.model.processor import CLIP_MEAN, CLIP_STD
+    from qwenvl.model.pixels import CLIP_MEAN, CLIP_STD
 
     for key, ours in (("mean", CLIP_MEAN), ("std", CLIP_STD)):
         if tuple(settings.get(key, ours)) != ours:

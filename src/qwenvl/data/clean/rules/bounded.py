@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from qwenvl.data.clean.rule import Drop, Rule, Value, Verdict
 from qwenvl.data.pair import Pair
@@ -28,6 +28,8 @@ class Bounded(Rule):
 
     too_low: ClassVar[str] = "too small"
     too_high: ClassVar[str] = "too large"
+    tuned: ClassVar[Literal["min", "max"]] = "min"
+    """Which bound decides for most pairs: the one that `qwenvl data tune` proposes."""
 
     min: float | None = None
     max: float | None = None

@@ -17,6 +17,8 @@ class Column(Bounded):
     Numerals are numbers. A pair without any of them stays, unless `missing` is "drop".
     """
 
+    tuned: ClassVar[Literal["min", "max"]] = "max"
+
     columns: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     missing: Literal["keep", "drop"] = "keep"

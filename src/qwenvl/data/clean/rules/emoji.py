@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from qwenvl.data.clean.rule import Value
 from qwenvl.data.clean.rules.bounded import Bounded
@@ -53,6 +53,7 @@ class Emoji(Bounded):
 
     name: ClassVar[str] = "emoji"
     too_high: ClassVar[str] = "emoji"
+    tuned: ClassVar[Literal["min", "max"]] = "max"
     bins: ClassVar[tuple[float, ...]] = tuple(float(count) for count in range(17))
 
     def measure(self, pair: Pair) -> Value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from qwenvl.data.clean.rule import Value
 from qwenvl.data.clean.rules.bounded import Bounded
@@ -29,6 +29,7 @@ class EnglishOrChinese(Bounded):
 
     name: ClassVar[str] = "language"
     too_high: ClassVar[str] = "neither English nor Chinese"
+    tuned: ClassVar[Literal["min", "max"]] = "max"
     bins: ClassVar[tuple[float, ...]] = tuple(step / 20 for step in range(21))
 
     def measure(self, pair: Pair) -> Value:
@@ -52,6 +53,7 @@ class Accents(Bounded):
 
     name: ClassVar[str] = "accents"
     too_high: ClassVar[str] = "too many accented words"
+    tuned: ClassVar[Literal["min", "max"]] = "max"
     bins: ClassVar[tuple[float, ...]] = tuple(step / 20 for step in range(21))
 
     def measure(self, pair: Pair) -> Value:

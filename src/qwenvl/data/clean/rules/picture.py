@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from PIL import ImageFile
 
@@ -17,6 +17,7 @@ class AspectRatio(Bounded):
     """ "Removing pairs with too large aspect ratio of the image": the longer side over the shorter one, from 1 on."""
 
     name: ClassVar[str] = "aspect_ratio"
+    tuned: ClassVar[Literal["min", "max"]] = "max"
     bins: ClassVar[tuple[float, ...]] = tuple(1 + step / 8 for step in range(49))
 
     def measure(self, pair: Pair) -> Value:
