@@ -137,8 +137,8 @@ def _measured(report: Mapping[str, Any]) -> str:
     if not out:
         return ""
     return (
-        "<h2>What the rules measured</h2><p>Of all pairs that reached the rule. Dark lines are the recipe's thresholds; "
-        "what lies beyond them is red. Grey bars at the ends hold what lies outside the chart.</p>" + "".join(out)
+        "<h2>What the rules measured</h2><p>Pairs that reached the rule. Dark lines are the recipe's thresholds, "
+        "what lies beyond is red. Grey bars at the ends hold what lies outside the chart.</p>" + "".join(out)
     )
 
 
