@@ -133,6 +133,9 @@ def test_a_list_of_domains(tmp_path: Path) -> None:
     rule = BlockedDomains(file=str(path), columns=("where",))
     assert judge(rule, pair(where="http://x.worse.example/")) == Drop("blocked domain")
     assert judge(rule, pair(url="http://bad.example/")) is None
+    before = rule.fingerprint()
+    assert before == BlockedDomains(domains=("worse.example", "bad.example")).fingerprint()
+    assert before != BlockedDomains(domains=("bad.example",)).fingerprint()
     path.unlink()
     sent = pickle.loads(pickle.dumps(rule))
     assert judge(sent, pair(where="http://bad.example/")) == Drop("blocked domain")

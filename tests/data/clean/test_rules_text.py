@@ -229,6 +229,8 @@ def test_a_list_of_ones_own(tmp_path) -> None:
     path.write_text('- {name: shout, needs: [wow], pattern: "wow-wow+", replace: "oh"}\n', encoding="utf-8")
     assert judge(Patterns(str(path)), "wow-wowww a cat !!!") == Change("oh a cat !!!")
     assert judge(Patterns(skip=("repeated",)), "a cat!!!") is None
+    prints = {rule.fingerprint() for rule in (Patterns(), Patterns(str(path)), Patterns(skip=("repeated",)))}
+    assert len(prints) == 3 and Patterns().fingerprint() in prints
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +40,9 @@ class BlockedDomains(Rule):
         """All the domains, of the recipe and of the file."""
         lines = [*self.domains, *(_lines(self.file) if self.file else ())]
         return frozenset(_domain(line) for line in lines)
+
+    def fingerprint(self) -> str:
+        return hashlib.blake2b("\n".join(sorted(self.blocked)).encode(), digest_size=8).hexdigest()
 
     def measure(self, pair: Pair) -> Value:
         for column in self.columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -120,6 +121,9 @@ class Patterns(Rule):
     def entries(self) -> Index:
         """The entries of the list without those that `skip` names."""
         return Index([entry for entry in _read(self.file) if entry[0].name not in self.skip])
+
+    def fingerprint(self) -> str:
+        return hashlib.blake2b(repr([entry for entry, _ in self.entries.entries]).encode(), digest_size=8).hexdigest()
 
     def measure(self, pair: Pair) -> Value:
         text = pair.caption
