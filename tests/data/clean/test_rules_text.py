@@ -1,5 +1,7 @@
 """The rules on captions: what they take, what they must leave, and properties that hold for any text."""
 
+import pickle
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -229,6 +231,10 @@ def test_a_list_of_ones_own(tmp_path) -> None:
     path.write_text('- {name: shout, needs: [wow], pattern: "wow-wow+", replace: "oh"}\n', encoding="utf-8")
     assert judge(Patterns(str(path)), "wow-wowww a cat !!!") == Change("oh a cat !!!")
     assert judge(Patterns(skip=("repeated",)), "a cat!!!") is None
+    sent = pickle.dumps(Patterns(str(path)))
+    path.rename(tmp_path / "moved.yaml")
+    assert judge(pickle.loads(sent), "wow-wowww a cat") == Change("oh a cat")
+    (tmp_path / "moved.yaml").rename(path)
     prints = {rule.fingerprint() for rule in (Patterns(), Patterns(str(path)), Patterns(skip=("repeated",)))}
     assert len(prints) == 3 and Patterns().fingerprint() in prints
 
