@@ -5,9 +5,9 @@ can be tuned from the numbers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from qwenvl.data.pair import Pair
 
@@ -43,6 +43,9 @@ class Rule(ABC):
     name: ClassVar[str]
     """Its name in recipes, ledgers and reports."""
 
+    bins: ClassVar[tuple[float, ...]] = ()
+    """Edges of the histogram of what it measures, rising; none where it measures words."""
+
     @abstractmethod
     def measure(self, pair: Pair) -> Value:
         """The number (or word) that decides. ImageError is counted as an undecodable picture."""
@@ -65,17 +68,32 @@ class Rule(ABC):
         """The numbers that `decide` compares with, by name, for the lines in the report's histograms."""
         return {}
 
+    def fingerprint(self) -> str:
+        """A digest of what it judges by beside its keys (the contents of files that they name): where it changes, a run
+        can not be continued. "" where there is nothing of the kind.
+        """
+        return ""
+
 
 class SetRule(ABC):
     """A rule that needs the whole set: SQL over the ledgers of the pairs that the other rules kept (DuckDB, out of
-    core).
+    core). A subclass is a frozen dataclass whose fields are its keys in the recipe.
     """
 
     name: ClassVar[str]
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """Which of the costly columns "digest" and "phash" it looks at; they are computed only where a rule does."""
+        return frozenset()
+
     @abstractmethod
-    def drops(self) -> str:
-        """A SELECT over the view `kept` (columns: id, source, row (global number, in input order), url, digest,
-        phash (uint64 or null), caption, characters, width, height) giving columns id, why, value (text) and winner
-        (id of the pair that stays in its place, or null) of what goes.
+    def drops(self, database: Any) -> Iterable[str]:
+        """SELECTs over the view `kept`, each giving the columns row, why, value (text) and winner of what goes.
+
+        `kept` has the columns row (number in the whole input, in its order), id, source, url, digest, phash (64 bits
+        or null), caption, characters, width and height, and shrinks from one SELECT to the next. `why` is short and
+        has no numbers; `winner` is the row of the pair that stays in its place, or null. The choice must not hang on
+        the order of rows: break ties by row. `database` is the DuckDB connection, for temporary tables; most rules
+        need only `return ["SELECT …"]`.
         """
