@@ -143,7 +143,7 @@ hashes = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(hashes, st.integers(0, 6), st.data())
 def test_near_duplicates_are_those_of_the_greedy_rule(
     tmp_path_factory: Any, made: Any, distance: int, data: Any
