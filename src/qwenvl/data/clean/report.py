@@ -123,11 +123,13 @@ def published(source: str) -> dict[str, Any] | None:
     Of two names that fit the longer one counts.
     """
     plain = re.sub(r"[\W_]", "", source.lower())
-    fitting = [(len(start), entry) for *entry, starts in PAPER for start in starts.split() if plain.startswith(start)]
-    if not fitting:
-        return None
-    name, before, after = max(fitting, key=lambda found: found[0])[1]
-    return _published(str(name), float(before), float(after))
+    fitting = [
+        (len(start), _published(name, before, after))
+        for name, before, after, starts in PAPER
+        for start in starts.split()
+        if plain.startswith(start)
+    ]
+    return max(fitting, key=lambda found: found[0])[1] if fitting else None
 
 
 def _published(name: str, before: float, after: float) -> dict[str, Any]:
