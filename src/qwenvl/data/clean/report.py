@@ -89,7 +89,11 @@ def _rule(rule: Rule | SetRule | None, statistics: Statistics, left: Mapping[str
         reasons = counts.dropped.get(name, {})
         for reason, count in reasons.items():
             why[reason] = why.get(reason, 0) + count
-        found = {"reached": reached, "dropped": sum(reasons.values()), "changed": counts.changed_by.get(name, 0)}
+        found: dict[str, Any] = {
+            "reached": reached,
+            "dropped": sum(reasons.values()),
+            "changed": counts.changed_by.get(name, 0),
+        }
         measured = counts.measured.get(name)
         if isinstance(rule, Rule) and measured:
             found |= {"counts": measured.counts, "words": measured.words, "unknown": measured.unknown}
