@@ -10,10 +10,10 @@ from pathlib import Path
 from qwenvl.evaluate import curves
 from qwenvl.evaluate.benchmarks import scenes
 from qwenvl.evaluate.metrics.grounding import boxes_of
-from qwenvl.evaluate.page import bar, data_uri, duration, number, page, table
 from qwenvl.evaluate.predict import Prediction, regions_of
 from qwenvl.evaluate.run import Evaluation
 from qwenvl.evaluate.score import correct
+from qwenvl.page import bar, data_uri, duration, number, page, table
 from qwenvl.sample import Image, Part, Region, Text
 
 SHOWN = 8

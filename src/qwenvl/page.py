@@ -1,4 +1,4 @@
-"""The look of the report: the page around it, its style, and small pieces of HTML."""
+"""The look of reports: the page around them, its style, and small pieces of HTML."""
 
 from __future__ import annotations
 
