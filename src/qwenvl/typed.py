@@ -117,10 +117,10 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: expected keys of {kind.__name__}, found {value!r}")
     hints = typing.get_type_hints(kind)
+    known = [f.name for f in dataclasses.fields(kind) if f.init]
     for key in value:
-        if key not in hints:
-            near = nearest(str(key), list(hints))
-            raise ConfigError(f"{where}: unknown key {key!r}{near}; known: {', '.join(hints)}")
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}{nearest(str(key), known)}; known: {', '.join(known)}")
     required = [f.name for f in dataclasses.fields(kind)
                 if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]  # fmt: skip
     for key in required:

@@ -28,8 +28,8 @@ class Pair:
     """A web pair: `image` encoded, `caption` as the source has it (None where it has none), `meta` plain JSON values.
 
     `id` names it among all pairs of all sources; `source` is the name of its set, which thresholds may depend on. What
-    is derived (`size`, `digest`, `grey`, `pixels`) is computed on first use and kept; each raises ImageError for what is
-    no picture. Rules change `caption` through the runner alone.
+    is derived (`size`, `digest`, `grey`, `pixels`) is computed on first use and kept; what is no picture raises
+    ImageError there. Rules change `caption` through the runner alone.
     """
 
     id: str

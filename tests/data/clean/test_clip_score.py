@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from PIL import Image as PILImage
 
-from qwenvl.config import ConfigError
 from qwenvl.data.clean.rule import Drop
 from qwenvl.data.clean.rules import RULES
 from qwenvl.data.clean.rules.bounded import Bounds
 from qwenvl.data.clean.rules.clip_score import ClipScore
 from qwenvl.data.images import ImageError
 from qwenvl.data.pair import Pair
+from qwenvl.typed import ConfigError
 
 
 def jpeg(colour: str) -> bytes:

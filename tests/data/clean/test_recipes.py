@@ -6,9 +6,9 @@ from importlib import resources
 import pytest
 import yaml
 
-from qwenvl.config import ConfigError, from_dict
 from qwenvl.data.clean.rule import Rule
 from qwenvl.data.clean.rules import RULES
+from qwenvl.typed import ConfigError, from_dict
 
 FOLDER = resources.files("qwenvl") / "recipes" / "clean"
 

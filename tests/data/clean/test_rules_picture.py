@@ -8,13 +8,13 @@ import pytest
 from PIL import Image as PILImage
 from PIL import ImageFile
 
-from qwenvl.config import ConfigError, from_dict
 from qwenvl.data.clean.rule import Drop, Rule, Verdict
 from qwenvl.data.clean.rules import RULES
 from qwenvl.data.clean.rules.blocked_domains import BlockedDomains
 from qwenvl.data.clean.rules.columns import Nsfw, Watermark
 from qwenvl.data.images import ImageError
 from qwenvl.data.pair import Pair
+from qwenvl.typed import ConfigError, from_dict
 
 
 def picture(width: int, height: int, kind: str = "JPEG", orientation: int = 1) -> bytes:
@@ -133,6 +133,9 @@ def test_a_list_of_domains(tmp_path: Path) -> None:
     rule = BlockedDomains(file=str(path), columns=("where",))
     assert judge(rule, pair(where="http://x.worse.example/")) == Drop("blocked domain")
     assert judge(rule, pair(url="http://bad.example/")) is None
+    before = rule.fingerprint()
+    assert before == BlockedDomains(domains=("worse.example", "bad.example")).fingerprint()
+    assert before != BlockedDomains(domains=("bad.example",)).fingerprint()
     path.unlink()
     sent = pickle.loads(pickle.dumps(rule))
     assert judge(sent, pair(where="http://bad.example/")) == Drop("blocked domain")

@@ -1,10 +1,11 @@
 """The rules on captions: what they take, what they must leave, and properties that hold for any text."""
 
+import pickle
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwenvl.config import ConfigError, from_dict
 from qwenvl.data.clean.rule import Change, Drop, Rule, Verdict
 from qwenvl.data.clean.rules import RULES
 from qwenvl.data.clean.rules.emoji import count_emoji
@@ -12,6 +13,7 @@ from qwenvl.data.clean.rules.html import strip_html
 from qwenvl.data.clean.rules.patterns import Patterns
 from qwenvl.data.clean.rules.script import kind, language_of
 from qwenvl.data.pair import Pair
+from qwenvl.typed import ConfigError, from_dict
 
 
 def pair(caption: str | None, **meta: object) -> Pair:
@@ -142,6 +144,13 @@ def test_nothing_but_markup_is_dropped() -> None:
         ("DSC_0042 - sunset at the beach", "sunset at the beach"),
         ("my holiday IMG_20200101_123456.jpg", "my holiday"),
         ("The cat (click to enlarge)", "The cat"),
+        ("A cat (click to enlarge) on a mat", "A cat on a mat"),
+        ("Click to enlarge: a cat. Click here. A dog", "a cat. A dog"),
+        ("A cat © 2019 John Smith", "A cat John Smith"),
+        ("Copyright (c) 2019-2020 a cat", "a cat"),
+        ("Image may contain: 1 person", "1 person"),
+        ("A dog, read more", "A dog"),
+        ("Read more… A dog", "A dog"),
         ("Sunset over the lake | Etsy", "Sunset over the lake"),
         ("Wooden chair - Stock Photo", "Wooden chair"),
         ("Great!!! Really???", "Great! Really?"),
@@ -196,6 +205,11 @@ def test_a_name_of_a_camera_or_file_is_no_caption(text: str) -> None:
         "C++ and C# books",
         "Boeing 747-400",
         "MG 1234 car",
+        "A bus with an advertisement on its side",
+        "People click here to view larger image files on a screen",
+        "Who holds the copyright of this book?",
+        "A stock photo agency's office",
+        "It is too far away to see more. A dog",
         "the population is 1000000 people",
         "R&D costs $1,000,000",
         "10:30 a.m. on 12/05/2019",
@@ -217,6 +231,12 @@ def test_a_list_of_ones_own(tmp_path) -> None:
     path.write_text('- {name: shout, needs: [wow], pattern: "wow-wow+", replace: "oh"}\n', encoding="utf-8")
     assert judge(Patterns(str(path)), "wow-wowww a cat !!!") == Change("oh a cat !!!")
     assert judge(Patterns(skip=("repeated",)), "a cat!!!") is None
+    sent = pickle.dumps(Patterns(str(path)))
+    path.rename(tmp_path / "moved.yaml")
+    assert judge(pickle.loads(sent), "wow-wowww a cat") == Change("oh a cat")
+    (tmp_path / "moved.yaml").rename(path)
+    prints = {rule.fingerprint() for rule in (Patterns(), Patterns(str(path)), Patterns(skip=("repeated",)))}
+    assert len(prints) == 3 and Patterns().fingerprint() in prints
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwenvl.cli import main
-from qwenvl.config import from_dict
 from qwenvl.data.clean.rules import RULES
 from qwenvl.data.clean.tune import TuneError, tune
+from qwenvl.typed import from_dict
 
 pa = pytest.importorskip("pyarrow")
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image as PILImage
 
-from qwenvl.config import ConfigError
+from qwenvl.typed import ConfigError
 
 OPEN_CLIP = "open_clip:"
 _LONGEST = 77  # tokens, as CLIP was trained

@@ -68,6 +68,12 @@ class Rule(ABC):
         """The numbers that `decide` compares with, by name, for the lines in the report's histograms."""
         return {}
 
+    def fingerprint(self) -> str:
+        """A digest of what it judges by beside its keys (the contents of files that they name): where it changes, a run
+        can not be continued. "" where there is nothing of the kind.
+        """
+        return ""
+
 
 class SetRule(ABC):
     """A rule that needs the whole set: SQL over the ledgers of the pairs that the other rules kept (DuckDB, out of

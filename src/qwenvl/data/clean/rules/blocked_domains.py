@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from qwenvl.config import ConfigError
 from qwenvl.data.clean.rule import Drop, Rule, Value, Verdict
 from qwenvl.data.pair import Pair
+from qwenvl.typed import ConfigError
 
 _HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@\\]*@)*([^/?#\\:@]+)", re.IGNORECASE)
 
@@ -39,6 +40,9 @@ class BlockedDomains(Rule):
         """All the domains, of the recipe and of the file."""
         lines = [*self.domains, *(_lines(self.file) if self.file else ())]
         return frozenset(_domain(line) for line in lines)
+
+    def fingerprint(self) -> str:
+        return hashlib.blake2b("\n".join(sorted(self.blocked)).encode(), digest_size=8).hexdigest()
 
     def measure(self, pair: Pair) -> Value:
         for column in self.columns:

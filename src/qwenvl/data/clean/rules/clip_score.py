@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from qwenvl.config import ConfigError
 from qwenvl.data.clean.rule import Value
 from qwenvl.data.clean.rules.bounded import Bounded, number
 from qwenvl.data.clean.rules.script import language_of
 from qwenvl.data.pair import Pair
+from qwenvl.typed import ConfigError
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
@@ -12,16 +13,16 @@ from typing import ClassVar
 
 import yaml
 
-from qwenvl.config import ConfigError, from_dict
 from qwenvl.data.clean.rule import Change, Drop, Rule, Value, Verdict
 from qwenvl.data.pair import Pair
+from qwenvl.typed import ConfigError, from_dict
 
 LONGEST = 10_000
 """Captions of more characters are not cleaned but dropped: no caption is so long, and patterns take time."""
 
 _PASSES = 8
 _LETTERS = re.compile("[a-z]+")
-_DIGITS = re.compile("[0-9]{3}")
+_DIGITS = re.compile("[0-9]{3,}")
 # what is left dangling where something was taken out
 _ENDS = " \t|-–—_:：,，、;；/\\•·»«>&+=~*#"
 _STARTS = _ENDS.replace("#", "") + ".。!！?？…)）]】"
@@ -35,7 +36,8 @@ class Entry:
     pattern: str | None = None
     phrases: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    digits: bool = False
+    digits: int = 0
+    apart: bool = False
     replace: str = ""
 
     def compiled(self, where: str) -> re.Pattern[str]:
@@ -43,7 +45,7 @@ class Entry:
         if (self.pattern is None) == (not self.phrases):
             raise ConfigError(f"{where} ({self.name}): give either a 'pattern' or 'phrases'")
         try:
-            expression = re.compile(self.pattern or _phrases(self.phrases), re.IGNORECASE)
+            expression = re.compile(self.pattern or _phrases(self.phrases, self.apart), re.IGNORECASE)
             expression.sub(self.replace, "")  # wrong groups in the replacement are found here, not at the first match
         except re.error as error:
             raise ConfigError(f"{where} ({self.name}): not a regular expression ({error})") from error
@@ -58,31 +60,39 @@ class Index:
 
     def __init__(self, entries: Sequence[tuple[Entry, re.Pattern[str]]]) -> None:
         self.entries = entries
-        self.always = [number for number, (entry, _) in enumerate(entries) if not (entry.needs or entry.digits)]
-        self.digits = [number for number, (entry, _) in enumerate(entries) if entry.digits and not entry.needs]
+        self.always = [number for number, (entry, _) in enumerate(entries) if not entry.needs]
         needs = [(need.lower(), number) for number, (entry, _) in enumerate(entries) for need in entry.needs]
-        self.words: dict[str, list[int]] = {}
-        self.signs: dict[str, list[int]] = {}
-        self.others: dict[str, list[int]] = {}
-        for need, number in needs:
-            kind = self.words if _LETTERS.fullmatch(need) else self.signs if need.isascii() else self.others
-            kind.setdefault(need, []).append(number)
+        self.words = _gather(pair for pair in needs if _LETTERS.fullmatch(pair[0]))
+        self.signs = _gather(pair for pair in needs if pair[0].isascii() and pair[0] not in self.words)
+        self.others = _gather(pair for pair in needs if not pair[0].isascii())
+        self.any_sign, self.any_other = _any(self.signs), _any(self.others)
 
     def present(self, text: str) -> list[tuple[Entry, re.Pattern[str]]]:
         """The entries that occur in the text, in the list's order."""
         lower = text.lower()
         found = set(self.always)
-        for word in self.words.keys() & set(_LETTERS.findall(lower)):
-            found.update(self.words[word])
-        for needs in (self.signs,) if text.isascii() else (self.signs, self.others):
-            for need, numbers in needs.items():
-                if need in lower:
-                    found.update(numbers)
-        if _DIGITS.search(lower):
-            found.update(self.digits)
-        else:
-            found = {number for number in found if not self.entries[number][0].digits}
-        return [self.entries[number] for number in sorted(found) if self.entries[number][1].search(text)]
+        words = _LETTERS.findall(lower)
+        if not self.words.keys().isdisjoint(words):
+            found.update(number for word in self.words.keys() & set(words) for number in self.words[word])
+        if self.any_sign.search(lower):
+            found.update(number for need, numbers in self.signs.items() if need in lower for number in numbers)
+        if not text.isascii() and self.any_other.search(lower):
+            found.update(number for need, numbers in self.others.items() if need in lower for number in numbers)
+        digits = max(map(len, _DIGITS.findall(lower)), default=0)
+        candidates = [self.entries[number] for number in sorted(found)]
+        return [pair for pair in candidates if pair[0].digits <= digits and pair[1].search(text)]
+
+
+def _gather(needs: Iterable[tuple[str, int]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for need, number in needs:
+        found.setdefault(need, []).append(number)
+    return found
+
+
+def _any(needs: Iterable[str]) -> re.Pattern[str]:
+    # without any needs: what never matches
+    return re.compile("|".join(map(re.escape, needs)) or r"(?!)")
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,9 @@ class Patterns(Rule):
     def entries(self) -> Index:
         """The entries of the list without those that `skip` names."""
         return Index([entry for entry in _read(self.file) if entry[0].name not in self.skip])
+
+    def fingerprint(self) -> str:
+        return hashlib.blake2b(repr([entry for entry, _ in self.entries.entries]).encode(), digest_size=8).hexdigest()
 
     def measure(self, pair: Pair) -> Value:
         text = pair.caption
@@ -157,11 +170,19 @@ def _read(file: str | None) -> tuple[tuple[Entry, re.Pattern[str]], ...]:
     return tuple((entry, entry.compiled(f"{where}[{number}]")) for number, entry in enumerate(entries))
 
 
-def _phrases(phrases: tuple[str, ...]) -> str:
-    """Any of the phrases as a whole, the longest that fits, with brackets around it and a full stop behind."""
+def _phrases(phrases: tuple[str, ...], apart: bool) -> str:
+    """Any of the phrases as a whole, the longest that fits, with brackets around it and a full stop behind.
+
+    One that ends in a Latin letter counts only where its sentence ends too: behind it stands punctuation, or nothing;
+    with `apart` before it as well.
+    """
     ordered = sorted(phrases, key=len, reverse=True)
-    either = "|".join(rf"{_edge(p[0])}{re.escape(p)}{_edge(p[-1])}" for p in ordered)
-    return rf"[(\[（【]?\s?(?:{either})[.:…!。：！]?\s?[)\]）】]?"
+    either = "|".join(f"{_edge(p[0])}{re.escape(p)}{_edge(p[-1])}{_END if _edge(p[-1]) else ''}" for p in ordered)
+    before = r"(?:(?<=[^\w\s])|(?<=[^\w\s]\s)|^)" if apart else ""
+    return rf"{before}[(\[（【]?\s?(?:{either})[.:…!。：！]?(?:\s?[)\]）】])?"
+
+
+_END = r"(?=\s{0,5}(?:[^\w\s]|$))"
 
 
 def _edge(character: str) -> str:

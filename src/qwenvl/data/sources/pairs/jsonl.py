@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,14 @@ from qwenvl.data.sources.pairs.files import is_url, open_file
 from qwenvl.data.sources.pairs.unit import MAX_PICTURE, MAX_WORDS, BadPair, Columns, Found, Ids, Unit, judged
 from qwenvl.data.sources.pairs.words import WordsError, json_object, key_of, take, with_url
 from qwenvl.data.sources.report import RowError
+
+_KNOWN = 4096
+_OWN_FAULT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO)
+"""What opening one file may fail with without there being anything wrong with the disk."""
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+# without waiting: a named pipe would never open
+_HOW = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def read_jsonl(unit: Unit, columns: Columns) -> Iterator[Pair | BadPair]:
@@ -84,25 +93,49 @@ class _Folder:
 
     def __init__(self, file: str) -> None:
         self._pictures = Pictures(Path(file).parent)
+        self._known: dict[str, str] = {}
 
     def read(self, name: Any) -> bytes:
         """The file's bytes. Raises RowError whose field is the kind of trouble."""
         if not isinstance(name, str) or not name:
             raise RowError("no picture", "the row names no picture")
         try:
-            path = self._pictures.path(name, "image")
+            handle = self._opened(name)
+        except OSError as error:
+            if error.errno not in _OWN_FAULT:
+                raise
+            raise RowError("no picture", f"{name[:200]}: {error.strerror}") from None
+        try:
+            about = os.fstat(handle)
+            if not stat.S_ISREG(about.st_mode):
+                raise RowError("no picture", f"no plain file: {name[:200]}")
+            if about.st_size > MAX_PICTURE:
+                raise RowError("picture too large", f"{name[:200]}: {about.st_size:,} bytes, more than {MAX_PICTURE:,}")
+            return os.read(handle, about.st_size)
+        finally:
+            os.close(handle)
+
+    def _opened(self, name: str) -> int:
+        """The file's handle. Of a folder's first picture all links on the way are looked at, of the others its own."""
+        folder, slash, base = name.rpartition("/")
+        if _NO_LINK and base not in ("", ".", "..") and name[0] != "/" and not set(base) & set("\0\\"):
+            real = self._known.get(folder)
+            if real is None:
+                if len(self._known) > _KNOWN:
+                    self._known.clear()
+                real = self._known[folder] = self._inside(folder + slash if slash else ".")
+            try:
+                return os.open(f"{real}/{base}", _HOW | _NO_LINK)
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.EMLINK):  # what systems say of a link
+                    raise
+        return os.open(self._inside(name), _HOW)
+
+    def _inside(self, name: str) -> str:
+        try:
+            return str(self._pictures.path(name, "image"))
         except RowError as error:
             raise RowError("outside the folder", error.reason) from None
-        try:
-            about = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise RowError("no picture", f"no such file: {name[:200]}") from None
-        if not stat.S_ISREG(about.st_mode):
-            raise RowError("no picture", f"no plain file: {name[:200]}")
-        if about.st_size > MAX_PICTURE:
-            raise RowError("picture too large", f"{name[:200]}: {about.st_size:,} bytes, more than {MAX_PICTURE:,}")
-        with open(path, "rb", buffering=0) as file:
-            return file.read(MAX_PICTURE + 1)
 
 
 class _UrlFolder:
