@@ -4,8 +4,6 @@ shares beside ours.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 from qwenvl.data.clean.report_page import report_page
 from qwenvl.data.clean.rule import Rule, SetRule
 from qwenvl.data.clean.statistics import READING, Statistics, edges
+from qwenvl.data.whole import write_json, write_text
 
 FORMAT = "qwenvl-cleaning-1"
 
@@ -43,9 +42,9 @@ def write_report(
     Equal counts give equal files.
     """
     report = summary(statistics, rules, recipe) | {"run": dict(more)}
-    _write(folder / "report.json", json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+    write_json(folder / "report.json", report)
     path = folder / "report.html"
-    _write(path, report_page(report))
+    write_text(path, report_page(report))
     return path
 
 
@@ -138,15 +137,3 @@ def published(source: str) -> dict[str, Any] | None:
 
 def _published(name: str, before: float, after: float) -> dict[str, Any]:
     return {"name": name, "before": int(before), "after": int(after), "share": after / before}
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

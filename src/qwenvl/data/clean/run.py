@@ -7,7 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from qwenvl.data.clean.gallery import write_pictures
 from qwenvl.data.clean.layout import Layout, alone, outside, prepare
+from qwenvl.data.clean.past import open_run
 from qwenvl.data.clean.recipe import CleanRecipe
 from qwenvl.data.clean.report import write_report
 from qwenvl.data.clean.setwide import apply
@@ -119,7 +121,8 @@ def _end(layout: Layout, units: Sequence[Unit], recipe: CleanRecipe, found: Stat
         layout.survivors(unit.number).unlink(missing_ok=True)  # of a unit whose worker died right after its mark
     layout.tidy()
     rules = [rule for _, rule in recipe.entries]
-    write_report(layout.out, found, rules, recipe.name, {"units": len(units)})
+    write_report(layout.out, found, rules, recipe.name, {"units": len(units), "recipe": recipe.plain()})
+    write_pictures(open_run(layout.out))
     write_text(layout.out / "README.md", _CARD.format(recipe=recipe.name, kept=found.kept, read=found.read))
     shards = (json.loads(layout.statistics(unit.number).read_text(encoding="utf-8"))["shard"] for unit in units)
     write_manifest(layout.out, list(shards), {"recipe": recipe.plain()})

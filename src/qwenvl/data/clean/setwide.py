@@ -6,14 +6,14 @@ What comes out depends on the ledgers and the rules alone: not on threads, memor
 
 from __future__ import annotations
 
-import os
+import errno
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from qwenvl.data.clean.rule import SetRule
+from qwenvl.data.whole import whole
 
 MEMORY_MIB = 256
 """What DuckDB may hold unless told otherwise; the rest goes to disk. A billion pairs run faster with tens of GiB."""
@@ -47,23 +47,20 @@ def apply(
     out.parent.mkdir(parents=True, exist_ok=True)
     spill = out.with_name(f".{out.name}.spill")
     shutil.rmtree(spill, ignore_errors=True)
-    draft = out.with_name(f".{out.name}.tmp")
     database = duckdb.connect(config=_config(spill, memory_mib, threads))
     try:
         _open(database, ledgers)
         for index, rule in enumerate(rules):
             _run(database, rule, index)
         _follow_winners(database)
-        _write(database, [rule.name for rule in rules], draft)
-        os.replace(draft, out)
+        with whole(out) as draft:
+            _write(database, [rule.name for rule in rules], draft)
     except duckdb.Error as error:
         if "No space left" in str(error):
-            raise OSError(f"{out.parent}: the disk is full: make room and run the same command again") from error
+            raise OSError(errno.ENOSPC, "the disk is full", str(out.parent)) from error
         raise SetRuleError(f"the pass over all ledgers failed: {error}") from error
     finally:
         database.close()
-        with suppress(FileNotFoundError):
-            draft.unlink()
         shutil.rmtree(spill, ignore_errors=True)
     return out
 
@@ -178,7 +175,7 @@ def _write(database: Any, names: Sequence[str], draft: Path) -> None:
         [("unit", pa.int32()), ("row", pa.int64()), *((name, text) for name in ("rule", "why", "value", "winner"))]
     )
     waiting = schema.empty_table()
-    with draft.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(draft, schema, compression="zstd") as writer:
         for batch in reader:
             rows = batch["row"].to_numpy()
             unit = np.searchsorted(before, rows, "right") - 1
@@ -190,9 +187,6 @@ def _write(database: Any, names: Sequence[str], draft: Path) -> None:
                 waiting = waiting.slice(_ROWS_PER_GROUP)
         if waiting.num_rows:
             writer.write_table(waiting.combine_chunks())
-        writer.close()
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _duckdb() -> Any:
