@@ -15,7 +15,7 @@ from typing import Any
 from qwenvl.data.clean.rule import SetRule
 from qwenvl.data.whole import whole
 
-MEMORY_MIB = 256
+MEMORY_MIB = 192
 """What DuckDB may hold unless told otherwise; the rest goes to disk. A billion pairs run faster with tens of GiB."""
 
 COLUMNS = ("id", "source", "url", "digest", "phash", "caption", "characters", "width", "height")
@@ -49,7 +49,7 @@ def apply(
     shutil.rmtree(spill, ignore_errors=True)
     database = duckdb.connect(config=_config(spill, memory_mib, threads))
     try:
-        _open(database, ledgers)
+        open_ledgers(database, ledgers)
         for index, rule in enumerate(rules):
             _run(database, rule, index)
         _follow_winners(database)
@@ -78,7 +78,7 @@ def _config(spill: Path, memory_mib: int, threads: int | None) -> dict[str, Any]
     return config | ({"threads": threads} if threads else {})
 
 
-def _open(database: Any, ledgers: Sequence[Path | str]) -> None:
+def open_ledgers(database: Any, ledgers: Sequence[Path | str]) -> None:
     """The table `units`, the view `pairs` over all ledgers with global row numbers, and the empty table `gone`.
 
     A global row is the number of pairs in the units before plus the row in the unit: dense, so that it fits beside a
@@ -113,7 +113,7 @@ def _run(database: Any, rule: SetRule, index: int) -> None:
     """Add to `gone` what a rule drops; each of its SELECTs sees what the earlier ones left."""
     duckdb = _duckdb()
     try:
-        _view(database)
+        show_kept(database)
         for select in rule.drops(database):
             database.execute(
                 "CREATE OR REPLACE TEMP TABLE found AS SELECT row::BIGINT AS row, why::VARCHAR AS why, "
@@ -121,7 +121,7 @@ def _run(database: Any, rule: SetRule, index: int) -> None:
             )
             _check(database, rule)
             database.execute("INSERT INTO gone SELECT row, $index, why, value, winner FROM found", {"index": index})
-            _view(database)
+            show_kept(database)
     except duckdb.OutOfMemoryException as error:
         raise SetRuleError(f"the rule {rule.name} needs more memory than it was given: {error}") from error
     except duckdb.Error as error:
@@ -130,7 +130,7 @@ def _run(database: Any, rule: SetRule, index: int) -> None:
         raise SetRuleError(f"the rule {rule.name}: its SELECT does not run: {error}") from error
 
 
-def _view(database: Any) -> None:
+def show_kept(database: Any) -> None:
     """`kept`: the pairs that the other rules kept and that are not gone yet."""
     gone = database.execute("SELECT EXISTS (FROM gone)").fetchone()[0]
     left = "AND NOT EXISTS (SELECT 1 FROM gone WHERE gone.row = pairs.row)" if gone else ""
