@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from qwenvl.data.clean.layout import Layout, alone, outside, prepare
@@ -61,13 +63,25 @@ def clean(
     # nodes of a cluster work elsewhere
     units = list_units(input if is_url(input) else os.path.abspath(input), source, columns)
     outside(folder, input, units)
-    with alone(folder):
+    with alone(folder), _room(folder):
         layout = prepare(folder, units, columns, recipe, fresh)
         if not (folder / MANIFEST).exists():
             _work(layout, units, columns, recipe, engine, workers, address, quiet)
         found = _total(layout, units)
         _end(layout, units, recipe, found)
     return found
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """What a full disk says, in words that help."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        told = "the disk is full; what is done is kept: make room, then run the same command again and it goes on there"
+        raise OSError(error.errno, told, str(folder)) from error
 
 
 def _work(
@@ -84,7 +98,6 @@ def _work(
     reads = frozenset().union(*(rule.reads for rule in set_rules))
     first = FirstPass(layout, recipe.rules, reads, columns, settles=not set_rules)
     last = LastPass(layout, tuple(rule.name for rule in set_rules))
-    # a unit that is settled needs no survivors any more, so it is no work for the first pass even if its mark is gone
     for title, work in (("reading and judging", first), ("settling", last)):
         if work is last and set_rules and not layout.setwide.exists():
             apply([layout.ledger(unit.number) for unit in units], set_rules, layout.setwide, threads=workers)
