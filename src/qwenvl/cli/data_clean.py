@@ -33,6 +33,9 @@ def add(verbs: Verbs) -> None:
     p.add_argument("--workers", type=positive, help="processes, or with ray units at a time (default: the cores)")
     p.add_argument("--engine", choices=("pool", "ray"), default="pool", help="this machine (default), or a Ray cluster")
     p.add_argument("--ray-address", metavar="ADDRESS", help="the cluster: auto, host:port, ray://…")
+    p.add_argument(
+        "--memory", type=positive, default=192, metavar="MIB", help="for rules on the whole set (default: %(default)s)"
+    )
     p.add_argument("--fresh", action="store_true", help="start over instead of continuing what is there")
     p.add_argument(
         "--dry-run", type=positive, metavar="N", help="only judge about N pairs, spread over the input; writes nothing"
@@ -66,6 +69,7 @@ def clean(options: argparse.Namespace) -> None:
         engine=options.engine,
         workers=options.workers,
         address=options.ray_address,
+        memory_mib=options.memory,
         fresh=options.fresh,
     )
     rules = [*(rule.name for rule in recipe.rules), *(rule.name for rule in recipe.set_rules)]

@@ -11,9 +11,10 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ FORMAT = "qwenvl-shards-1"
 COLUMNS = ("id", "source", "images", "record")
 ROWS_PER_GROUP = 256
 
+_GROUP_BYTES = 1 << 30  # Arrow counts a column's bytes with 31 bits
 _PICTURES = "images.list.element.bytes"
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -100,7 +102,7 @@ class ShardWriter:
         features = _FEATURES | {name: {"dtype": kind, "_type": "Value"} for name, kind in self._extra.items()}
         self.schema = pa.schema(columns, metadata={"huggingface": json.dumps({"info": {"features": features}})})
         words = [name for name in self.schema.names if name != "images"]
-        self._file = path.open("wb")
+        self._file = pa.OSFile(str(path), "wb")
         self._writer = pq.ParquetWriter(
             self._file,
             self.schema,
@@ -115,7 +117,9 @@ class ShardWriter:
         )
 
     def add(self, records: Sequence[Record], picture_format: str = "JPEG", **extra: Sequence[Any]) -> None:
-        """Write a row group; `extra` are the further columns' values."""
+        """Write a row group, or several where the pictures are too much for one; `extra` are the further columns'
+        values.
+        """
         pa, _ = _pyarrow()
         ids, sources, contents, names, annotations, begins = [], [], [], [], [], [0]
         for record in records:
@@ -126,10 +130,14 @@ class ShardWriter:
             names += [picture.name or None for picture in pictures]
             begins.append(len(contents))
             annotations.append(_ENCODE(found))
+        if len(records) > 1 and sum(map(len, contents)) > _GROUP_BYTES:
+            for part in (slice(len(records) // 2), slice(len(records) // 2, None)):
+                self.add(records[part], picture_format, **{name: values[part] for name, values in extra.items()})
+            return
         fields = list(self.schema.field("images").type.value_type)
         images = pa.ListArray.from_arrays(
             pa.array(begins, pa.int32()),
-            pa.StructArray.from_arrays([pa.array(contents, pa.binary()), pa.array(names, pa.string())], fields=fields),
+            pa.StructArray.from_arrays([_joined(contents), pa.array(names, pa.string())], fields=fields),
         )
         columns = [ids, sources, images, annotations, *(extra[name] for name in self._extra)]
         self.add_table(pa.table(columns, schema=self.schema))
@@ -255,6 +263,15 @@ class ShardReader:
             same = path.is_file() and path.stat().st_size == shard["bytes"]
             if not same or ("blake2b" in shard and _digest(path) != shard["blake2b"]):
                 raise ShardError(f"{path}: missing or changed since it was written; make the corpus again")
+
+
+def _joined(contents: Sequence[bytes]) -> Any:
+    """A column of bytes, copied once."""
+    pa, _ = _pyarrow()
+    ends = array("i", [0, *accumulate(map(len, contents))])
+    return pa.Array.from_buffers(
+        pa.binary(), len(contents), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(contents))]
+    )
 
 
 @contextmanager

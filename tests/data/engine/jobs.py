@@ -1,4 +1,4 @@
-"""Work for workers: they are other processes, so it is a module's functions. A unit is the path of the mark it leaves."""
+"""Work for workers: other processes, so it is a module's functions. A unit is the path of the mark that it leaves."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
-"""Rules over a block of pairs: rule by rule, so that costly ones see a batch, and a dropped pair is not looked at again."""
+"""Rules over a block of pairs: rule by rule, so that costly ones see a batch; no dropped pair is looked at again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from qwenvl.data.clean.phash import phash
-from qwenvl.data.clean.rule import Change, Drop, Rule, Value, Verdict
+from qwenvl.data.clean.rule import Change, Drop, Rule, Value
 from qwenvl.data.clean.statistics import READING
 from qwenvl.data.engine import StopRun
 from qwenvl.data.images import ImageError
@@ -78,7 +79,7 @@ class Judge:
         self.rules = rules
         self._reads = reads
         self._measured = dict.fromkeys((rule.name for rule in rules), 0)
-        self._failed = dict.fromkeys((rule.name for rule in rules), 0)
+        self._failed: dict[str, list[str]] = {rule.name: [] for rule in rules}
 
     def judge(self, block: Sequence[Seen]) -> dict[str, Values]:
         """Decide about each pair of a block, in place; gives what each rule measured."""
@@ -87,45 +88,42 @@ class Judge:
         for rule in self.rules:
             values: list[Value] = [None] * len(block)
             pairs = [pair for position in alive if (pair := block[position].pair) is not None]
+            decide = rule.decide
             for position, pair, found in zip(alive, pairs, _measure(rule, pairs), strict=True):
-                values[position] = self._decide(rule, block[position], pair, found)
-            self._check(rule, len(pairs))
+                value = found if type(found) in _PLAIN else _plain(found)
+                try:
+                    verdict = None if isinstance(value, Exception) else decide(pair, value)
+                except Exception as error:  # a rule may be a user's own code
+                    value = error
+                if isinstance(value, Exception):
+                    self._fail(rule, block[position], value)
+                    continue
+                values[position] = value
+                if verdict is not None:
+                    _carry_out(rule, verdict, block[position], pair, value)
             measured[rule.name] = values
             alive = [position for position in alive if block[position].rule is None]
+            self._measured[rule.name] += len(pairs)
+            self._check(rule)
         for seen in block:
             self._look(seen)
         return measured
 
-    def _decide(self, rule: Rule, seen: Seen, pair: Pair, found: Value | Exception) -> Value:
-        """Carry out what a rule decides; gives the value that it decided from."""
-        error = found if isinstance(found, Exception) else None
-        value = None if isinstance(found, Exception) else _plain(found)
-        verdict: Verdict = None
-        if error is None:
-            try:
-                verdict = rule.decide(pair, value)
-            except Exception as raised:  # a rule may be a user's own code
-                error = raised
+    def _fail(self, rule: Rule, seen: Seen, error: Exception) -> None:
+        """A rule raised an error on a pair: a broken picture, or a fault of its own."""
         if isinstance(error, ImageError):
             seen.drop(rule.name, UNDECODABLE, str(error))
-        elif error is not None:
-            self._failed[rule.name] += 1
-            seen.drop(rule.name, FAILED, f"{type(error).__name__}: {error}")
-        elif isinstance(verdict, Drop):
-            seen.drop(rule.name, verdict.why, value)
-        elif isinstance(verdict, Change) and verdict.caption != pair.caption:
-            pair.caption = verdict.caption
-            seen.changed.append(rule.name)
-        return value
+            return
+        seen.drop(rule.name, FAILED, f"{type(error).__name__}: {error}")
+        self._failed[rule.name].append(f"{seen.id}: {seen.value}")
 
-    def _check(self, rule: Rule, pairs: int) -> None:
+    def _check(self, rule: Rule) -> None:
         """A rule that fails on most pairs is at fault itself: dropping them all would look like cleaning."""
-        self._measured[rule.name] += pairs
         failed, measured = self._failed[rule.name], self._measured[rule.name]
-        if failed > max(_FEW, measured // 2):
+        if len(failed) > max(_FEW, measured // 2):
             raise StopRun(
-                f"the rule {rule.name} failed on {failed:,} of {measured:,} pairs, so it is not the pairs' fault: mend it "
-                "or take it out of the recipe"
+                f"the rule {rule.name} failed on {len(failed):,} of {measured:,} pairs, so it is not their fault: mend "
+                f"it, or take it out of the recipe. The first: {failed[0]}"
             )
 
     def _look(self, seen: Seen) -> None:
@@ -135,17 +133,16 @@ class Judge:
             return
         try:
             seen.size = pair.size
-            if seen.rule is None and "digest" in self._reads:
-                seen.digest = pair.digest
-            if seen.rule is None and "phash" in self._reads:
-                seen.phash = phash(pair.grey)
+            if self._reads and seen.rule is None:
+                seen.digest = pair.digest if "digest" in self._reads else None
+                seen.phash = phash(pair.grey) if "phash" in self._reads else None
         except ImageError as error:
             if seen.rule is None:
                 seen.drop(READING, UNDECODABLE, str(error))
 
 
 def _measure(rule: Rule, pairs: Sequence[Pair]) -> Sequence[Value | Exception]:
-    """What a rule measures of many pairs. If it fails as a whole, one at a time, so that one bad pair costs no other."""
+    """What a rule measures of many pairs; if it fails as a whole one at a time: one bad pair costs no other."""
     if not pairs:
         return []
     try:
@@ -162,9 +159,20 @@ def _measure(rule: Rule, pairs: Sequence[Pair]) -> Sequence[Value | Exception]:
     return found
 
 
-def _plain(value: Value) -> Value:
+def _carry_out(rule: Rule, verdict: Drop | Change, seen: Seen, pair: Pair, value: Value) -> None:
+    if isinstance(verdict, Drop):
+        seen.drop(rule.name, verdict.why, value)
+    elif verdict.caption != pair.caption:
+        pair.caption = verdict.caption
+        seen.changed.append(rule.name)
+
+
+_PLAIN = frozenset((float, int, str, bool, type(None)))
+
+
+def _plain(value: Any) -> Any:
     """A rule's own code may give NumPy's numbers."""
-    if value is None or isinstance(value, str | float | int):
+    if isinstance(value, str | float | int | Exception):
         return value
     item = getattr(value, "item", None)
     return item() if callable(item) else str(value)

@@ -172,8 +172,8 @@ def _compare(there: Mapping[str, Any], own: Mapping[str, Any], out: Path) -> Non
         if there.get(key) != own[key]:
             change = _difference(there.get(key), own[key])
             raise RunError(
-                f"{out}: holds a run of another {what}{f' ({change})' if change else ''}; choose another folder, or start "
-                "over in this one with --fresh"
+                f"{out}: holds a run of another {what}{f' ({change})' if change else ''}; choose another folder, or "
+                "start over in this one with --fresh"
             )
 
 

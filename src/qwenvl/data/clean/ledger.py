@@ -8,12 +8,12 @@ w_<rule>, the word.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qwenvl.data.clean.judge import Seen, Values
@@ -38,8 +38,10 @@ class LedgerWriter:
         self._rules = [rule.name for rule in rules]
         self._waiting: list[Any] = []
         self._rows = self._in_file = 0
-        self._file = path.open("wb")
-        self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd")
+        self._file = pa.OSFile(str(path), "wb")
+        unique = ("row", "id", "url", "caption", "original", "digest", "phash")
+        repeated = [name for name in self._schema.names if name not in unique]
+        self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd", use_dictionary=repeated)
 
     def add(self, block: Sequence[Seen], measured: Mapping[str, Values]) -> None:
         """The rows of a block."""
@@ -65,7 +67,10 @@ class LedgerWriter:
         ]
         for name in self._rules:
             columns += _split(measured[name])
-        arrays = [pa.array(values, kind) for values, kind in zip(columns, self._schema.types, strict=True)]
+        arrays = [
+            values if isinstance(values, pa.Array) else pa.array(values, kind)
+            for values, kind in zip(columns, self._schema.types, strict=True)
+        ]
         self._waiting.append(pa.record_batch(arrays, schema=self._schema))
         self._rows += len(block)
         if self._rows - self._in_file >= _ROWS_PER_GROUP:
@@ -89,30 +94,31 @@ class LedgerWriter:
 
 
 _KINDS = (("m", pa.float64()), ("w", _TEXT))
+_NUMBERS, _WORDS = frozenset((float, type(None))), frozenset((str, type(None)))
 
 
-def _split(values: Values) -> tuple[list[float | None], list[str | None]]:
-    """Numbers and words apart, truths among the words."""
-    if all(type(value) is float for value in values):
-        return [_finite(value) for value in values], [None] * len(values)
-    return [_number(value) for value in values], [_word(value) for value in values]
+def _split(values: Values) -> tuple[Any, Any]:
+    """Numbers and words apart, as columns; truths are among the words, numbers that are none are null."""
+    kinds = frozenset(map(type, values))
+    if kinds <= _WORDS:
+        return pa.nulls(len(values), pa.float64()), pa.array(values, _TEXT)
+    if kinds <= _NUMBERS:
+        words = pa.nulls(len(values), _TEXT)
+        numbers = values
+    else:
+        words = pa.array([str(value) if isinstance(value, str | bool) else None for value in values], _TEXT)
+        numbers = [_number(value) for value in values]
+    column = pa.array(numbers, pa.float64())
+    return pc.if_else(pc.is_finite(column), column, None), words
 
 
 def _number(value: Value) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return _finite(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return None
     return None
-
-
-def _finite(value: Any) -> float | None:
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
-
-
-def _word(value: Value) -> str | None:
-    return str(value) if isinstance(value, str | bool) else None
 
 
 def _url(meta: Mapping[str, Any]) -> str | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from qwenvl.data.clean.gallery import write_pictures
@@ -12,7 +14,7 @@ from qwenvl.data.clean.layout import Layout, alone, outside, prepare
 from qwenvl.data.clean.past import open_run
 from qwenvl.data.clean.recipe import CleanRecipe
 from qwenvl.data.clean.report import write_report
-from qwenvl.data.clean.setwide import apply
+from qwenvl.data.clean.setwide import MEMORY_MIB, apply
 from qwenvl.data.clean.statistics import Statistics
 from qwenvl.data.clean.unit import FirstPass, LastPass
 from qwenvl.data.engine import run
@@ -45,6 +47,7 @@ def clean(
     engine: Engine = "pool",
     workers: int | None = None,
     address: str | None = None,
+    memory_mib: int = MEMORY_MIB,
     fresh: bool = False,
     quiet: bool = False,
 ) -> Statistics:
@@ -52,6 +55,7 @@ def clean(
 
     What is in `out` at the end depends on the input, the recipe and the columns alone: not on the engine, the number of
     workers, or how often the run was killed and started again. `fresh` removes an earlier run from `out` first.
+    `memory_mib` is for the rules on the whole set, which put the rest on the disk.
 
     Raises RunError where `out` holds another run or other files, DataError where there is nothing to read, SetRuleError
     for a rule on the whole set that can not run, and the errors of `qwenvl.data.engine`.
@@ -63,13 +67,25 @@ def clean(
     # nodes of a cluster work elsewhere
     units = list_units(input if is_url(input) else os.path.abspath(input), source, columns)
     outside(folder, input, units)
-    with alone(folder):
+    with alone(folder), _room(folder):
         layout = prepare(folder, units, columns, recipe, fresh)
         if not (folder / MANIFEST).exists():
-            _work(layout, units, columns, recipe, engine, workers, address, quiet)
+            _work(layout, units, columns, recipe, engine, workers, address, memory_mib, quiet)
         found = _total(layout, units)
         _end(layout, units, recipe, found)
     return found
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """What a full disk says, in words that help."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        told = "the disk is full; what is done is kept: make room, then run the same command again and it goes on there"
+        raise OSError(error.errno, told, str(folder)) from error
 
 
 def _work(
@@ -80,16 +96,22 @@ def _work(
     engine: Engine,
     workers: int | None,
     address: str | None,
+    memory_mib: int,
     quiet: bool,
 ) -> None:
     set_rules = recipe.set_rules
     reads = frozenset().union(*(rule.reads for rule in set_rules))
     first = FirstPass(layout, recipe.rules, reads, columns, settles=not set_rules)
     last = LastPass(layout, tuple(rule.name for rule in set_rules))
-    # a unit that is settled needs no survivors any more, so it is no work for the first pass even if its mark is gone
     for title, work in (("reading and judging", first), ("settling", last)):
         if work is last and set_rules and not layout.setwide.exists():
-            apply([layout.ledger(unit.number) for unit in units], set_rules, layout.setwide, threads=workers)
+            apply(
+                [layout.ledger(unit.number) for unit in units],
+                set_rules,
+                layout.setwide,
+                memory_mib=memory_mib,
+                threads=workers,
+            )
         outcome = run(
             units,
             work,

@@ -1,4 +1,4 @@
-"""The work on one unit: read, judge and keep in the first pass; settle what the rules on the whole set left in the last."""
+"""The work on one unit: the first pass reads, judges and keeps; the last settles what rules on the whole set left."""
 
 from __future__ import annotations
 
@@ -46,13 +46,17 @@ class FirstPass:
         statistics = Statistics()
         counts = statistics.source(unit.source)
         judge = Judge(self.rules, self.reads)
-        with whole(layout.survivors(number)) as shard_path, whole(layout.ledger(number)) as ledger_path:
-            with ShardWriter(shard_path, EXTRA) as shard, LedgerWriter(ledger_path, self.rules) as ledger:
-                for block in blocks(read_unit(unit, self.columns)):
-                    measured = judge.judge(block)
-                    ledger.add(block, measured)
-                    count_block(counts, block, self.rules, measured)
-                    _keep(shard, block)
+        with (
+            whole(layout.survivors(number)) as shard_path,
+            whole(layout.ledger(number)) as ledger_path,
+            ShardWriter(shard_path, EXTRA) as shard,
+            LedgerWriter(ledger_path, self.rules) as ledger,
+        ):
+            for block in blocks(read_unit(unit, self.columns)):
+                measured = judge.judge(block)
+                ledger.add(block, measured)
+                count_block(counts, block, self.rules, measured)
+                _keep(shard, block)
         statistics.check(unit.path)
         write_json(layout.judged(number), statistics.to_json())
         if self.settles:

@@ -27,7 +27,7 @@ class WorkerDied(RuntimeError):
 
 
 def ends_run(error: BaseException) -> bool:
-    """Whether trying again, or trying other units, is of no use: no room on the disk, a package or a setting missing."""
+    """Whether it is of no use to try again or other units: no room on the disk, a package or a setting missing."""
     if isinstance(error, OSError):
         return error.errno in _NO_ROOM
     return isinstance(error, StopRun | ImportError | ConfigError)

@@ -18,6 +18,7 @@ class Progress:
         self._next = self._begin
         self._terminal = sys.stderr.isatty()
         self._written = False
+        self._shown = 0
         self.done = self.amount = 0
 
     def step(self, amount: int) -> None:
@@ -34,15 +35,9 @@ class Progress:
         if self.done or self._terminal:
             self._print(self.line(now - self._begin))
 
-    def say(self, message: str) -> None:
-        """A line of its own."""
-        if not self._quiet:
-            self._clear()
-            print(message, file=sys.stderr, flush=True)
-
     def end(self) -> None:
         """The last line."""
-        if not self._quiet and self._units:
+        if not self._quiet and (self._terminal or self._shown < self.done):
             self._print(self.line(time.monotonic() - self._begin))
             self._clear()
 
@@ -63,7 +58,7 @@ class Progress:
         else:
             sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
-        self._written = True
+        self._written, self._shown = True, self.done
 
     def _clear(self) -> None:
         if self._terminal and self._written:

@@ -77,8 +77,8 @@ def run(
     `address` is the Ray cluster's.
 
     A unit that fails (an error, or its process dies) is tried `retries` times more, after the others; then it is listed
-    in the outcome. Raises EngineError after the first attempts at `max_failures` units in a row failed, Interrupted after Ctrl-C, and what
-    `ends_run` tells (a full disk, StopRun) as it is. In all cases what is done stays done.
+    in the outcome. Raises EngineError after the first attempts at `max_failures` units in a row failed, Interrupted
+    after Ctrl-C, and what `ends_run` tells (a full disk, StopRun) as it is. In all cases what is done stays done.
     """
     waiting = deque((number, 1) for number, unit in enumerate(units) if not done(unit))
     progress = Progress(title, len(units), len(units) - len(waiting), noun, quiet)
