@@ -23,16 +23,19 @@ _WIDE = 160
 def sample(units: Sequence[Unit], columns: Columns, count: int) -> Iterator[tuple[Unit, list[Seen]]]:
     """About `count` pairs in blocks, the first ones of units that are evenly spread over the input.
 
-    The same units and `count` give the same pairs. Where a unit has fewer than its part the next ones give more.
+    The same units and `count` give the same pairs. Where a unit has fewer than its part others give more.
     """
     chosen = min(len(units), max(1, count // _A_UNIT))
+    first = [index * len(units) // chosen for index in range(chosen)]
+    others = set(range(len(units))).difference(first)
     left = count
-    for index in range(chosen):
-        unit = units[index * len(units) // chosen]
-        part = -(-left // (chosen - index))
-        for block in blocks(islice(read_unit(unit, columns), part)):
+    for place, index in enumerate([*first, *sorted(others)]):
+        if left <= 0:
+            return
+        part = -(-left // max(1, chosen - place))
+        for block in blocks(islice(read_unit(units[index], columns), part)):
             left -= len(block)
-            yield unit, block
+            yield units[index], block
 
 
 def dry_run(
