@@ -12,15 +12,15 @@ import pytest
 pytest.importorskip("duckdb")
 pytest.importorskip("pyarrow")
 
-from qwenvl.cli import main  # noqa: E402
-from qwenvl.data.clean.dry_run import dry_run, sample  # noqa: E402
-from qwenvl.data.clean.explain import explain  # noqa: E402
-from qwenvl.data.clean.gallery import write_pictures  # noqa: E402
-from qwenvl.data.clean.past import PastError, PastRun, open_run  # noqa: E402
-from qwenvl.data.clean.recipe import load_clean_recipe  # noqa: E402
-from qwenvl.data.clean.run import clean  # noqa: E402
-from qwenvl.data.sources.pairs import Columns, list_units  # noqa: E402
-from tests.data.clean.crawl import SETWIDE, tree, write_recipe, write_tars  # noqa: E402
+from qwenvl.cli import main
+from qwenvl.data.clean.dry_run import dry_run, sample
+from qwenvl.data.clean.explain import explain
+from qwenvl.data.clean.gallery import write_pictures
+from qwenvl.data.clean.past import PastError, PastRun, open_run
+from qwenvl.data.clean.recipe import load_clean_recipe
+from qwenvl.data.clean.run import clean
+from qwenvl.data.sources.pairs import Columns, list_units
+from tests.data.clean.crawl import SETWIDE, tree, write_recipe, write_tars
 
 OWN = SETWIDE + "  - longest_caption: {}\n"
 
