@@ -34,8 +34,8 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if not isinstance(data, dict):
         found = type(data).__name__
         raise ConfigError(f"{path}: expected a mapping of keys, found {found}")
-    for override in overrides:
-        _override(data, override)
+    for text in overrides:
+        override(data, text)
     return data
 
 
@@ -59,22 +59,24 @@ def nearest(key: str, known: Sequence[str]) -> str:
     return f" (did you mean {match[0]!r}?)" if match else ""
 
 
-def _override(data: dict[str, Any], text: str) -> None:
+def override(data: dict[str, Any], text: str, shown: str = "") -> None:
+    """Apply one `key.sub=value`, as `read_yaml` does; errors name `shown`, or the text itself. Raises ConfigError."""
+    shown = shown or text
     dotted, equals, raw = text.partition("=")
     if not equals:
-        raise ConfigError(f"override {text!r}: expected key=value, such as seed=1")
+        raise ConfigError(f"override {shown!r}: expected key=value, such as seed=1")
     keys = dotted.split(".")
     target: Any = data
     for key in keys[:-1]:
-        target = _entry(target, key, text) if isinstance(target, list) else target.setdefault(key, {})
+        target = _entry(target, key, shown) if isinstance(target, list) else target.setdefault(key, {})
         if not isinstance(target, dict | list):
-            raise ConfigError(f"override {text!r}: {key!r} holds {target!r}, which has no keys below it")
+            raise ConfigError(f"override {shown!r}: {key!r} holds {target!r}, which has no keys below it")
     if isinstance(target, list):
-        raise ConfigError(f"override {text!r}: name a key of the entry, such as {dotted}.steps=100")
+        raise ConfigError(f"override {shown!r}: name a key of the entry, such as {dotted}.steps=100")
     try:
         target[keys[-1]] = yaml.safe_load(raw)
     except yaml.YAMLError as error:
-        raise ConfigError(f"override {text!r}: {raw!r} is not readable as YAML: {error}") from None
+        raise ConfigError(f"override {shown!r}: {raw!r} is not readable as YAML: {error}") from None
 
 
 def _entry(entries: list[Any], key: str, text: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from qwenvl.cli import data_tune
+from qwenvl.cli import data_clean, data_explain, data_tune
 from qwenvl.cli.options import Verbs, group, positive, verb
 
 
@@ -13,6 +13,8 @@ def add(verbs: Verbs) -> None:
     """Register the group and its verbs."""
     within = group(verbs, "data", "make data")
     add_make_scenes(within)
+    data_clean.add(within)
+    data_explain.add(within)
     data_tune.add(within)
 
 

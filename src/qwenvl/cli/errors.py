@@ -8,12 +8,13 @@ import traceback
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _EXTRAS = {
-    **dict.fromkeys(("sklearn", "pyarrow", "scipy"), "data"),
+    **dict.fromkeys(("sklearn", "pyarrow", "scipy", "fsspec", "duckdb"), "data"),
     **dict.fromkeys(("dashscope", "tiktoken"), "tokenizer"),
     "matplotlib": "train",
     "peft": "finetune",
     "bitsandbytes": "qlora",
     "torchao": "quantize",
+    "ray": "ray",
 }
 
 

@@ -10,19 +10,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, overload
 
 from qwenvl.data.images import encode
 from qwenvl.data.record_json import record_from_json, record_to_json
+from qwenvl.data.whole import whole, write_json
 from qwenvl.sample import Record
 
 MANIFEST = "manifest.json"
 FORMAT = "qwenvl-shards-1"
 COLUMNS = ("id", "source", "images", "record")
+ROWS_PER_GROUP = 256
+
+_GROUP_BYTES = 1 << 30  # Arrow counts a column's bytes with 31 bits
+_PICTURES = "images.list.element.bytes"
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 _FEATURES = {
     "id": {"dtype": "string", "_type": "Value"},
@@ -70,31 +76,84 @@ def write_shard(records: Sequence[Record], folder: str | Path, number: int, pict
     """Write one shard, whole or not at all. Processes may write different numbers of a folder; `merge_manifest` ends
     it.
     """
-    pa, pq = _pyarrow()
-    ids, sources, images, annotations = [], [], [], []
-    for record in records:
-        found, pictures = record_to_json(record)
-        ids.append(record.id)
-        sources.append(record.source)
-        images.append([{"bytes": encode(p, picture_format), "path": p.name or None} for p in pictures])
-        annotations.append(json.dumps(found, ensure_ascii=False, separators=(",", ":")))
-    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.schema(
-        [("id", pa.string()), ("source", pa.string()), ("images", pa.list_(picture)), ("record", pa.string())],
-        metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
-    )
-    table = pa.table([ids, sources, images, annotations], schema=schema)
     path = Path(folder) / f"{number:05d}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # the pictures are compressed already: only the words gain from it
-        codecs = {"id": "zstd", "source": "zstd", "record": "zstd", "images.list.element.bytes": "none"}
-        pq.write_table(table, draft, compression=codecs, use_dictionary=["source"], row_group_size=256)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole(path) as draft, ShardWriter(draft) as writer:
+        for begin in range(0, len(records), ROWS_PER_GROUP):
+            writer.add(records[begin : begin + ROWS_PER_GROUP], picture_format)
     return path
+
+
+class ShardWriter:
+    """Writes a shard to `path`, a row group with each `add`; use it with `with`.
+
+    `extra` are further columns by name, of type "string" or "int32", which the viewer shows and readers of records
+    pass over.
+    """
+
+    def __init__(self, path: Path, extra: Mapping[str, str] | None = None) -> None:
+        pa, pq = _pyarrow()
+        self._extra = dict(extra or {})
+        picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        columns = [("id", pa.string()), ("source", pa.string()), ("images", pa.list_(picture)), ("record", pa.string())]
+        columns += [(name, getattr(pa, kind)()) for name, kind in self._extra.items()]
+        features = _FEATURES | {name: {"dtype": kind, "_type": "Value"} for name, kind in self._extra.items()}
+        self.schema = pa.schema(columns, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+        words = [name for name in self.schema.names if name != "images"]
+        self._file = pa.OSFile(str(path), "wb")
+        self._writer = pq.ParquetWriter(
+            self._file,
+            self.schema,
+            # the pictures are compressed already: only the words gain from it
+            compression={**dict.fromkeys(words, "zstd"), _PICTURES: "none"},
+            use_dictionary=["source"],
+            # the smallest and the largest picture say nothing, and would be kept whole
+            write_statistics=words,
+            # a page for a few pictures: they are copied while they are in the cache
+            data_page_size=1 << 16,
+            write_batch_size=16,
+        )
+
+    def add(self, records: Sequence[Record], picture_format: str = "JPEG", **extra: Sequence[Any]) -> None:
+        """Write a row group, or several where the pictures are too much for one; `extra` are the further columns'
+        values.
+        """
+        pa, _ = _pyarrow()
+        ids, sources, contents, names, annotations, begins = [], [], [], [], [], [0]
+        for record in records:
+            found, pictures = record_to_json(record)
+            ids.append(record.id)
+            sources.append(record.source)
+            contents += [encode(picture, picture_format) for picture in pictures]
+            names += [picture.name or None for picture in pictures]
+            begins.append(len(contents))
+            annotations.append(_ENCODE(found))
+        if len(records) > 1 and sum(map(len, contents)) > _GROUP_BYTES:
+            for part in (slice(len(records) // 2), slice(len(records) // 2, None)):
+                self.add(records[part], picture_format, **{name: values[part] for name, values in extra.items()})
+            return
+        fields = list(self.schema.field("images").type.value_type)
+        images = pa.ListArray.from_arrays(
+            pa.array(begins, pa.int32()),
+            pa.StructArray.from_arrays([_joined(contents), pa.array(names, pa.string())], fields=fields),
+        )
+        columns = [ids, sources, images, annotations, *(extra[name] for name in self._extra)]
+        self.add_table(pa.table(columns, schema=self.schema))
+
+    def add_table(self, table: Any) -> None:
+        """Write rows of another shard with the same columns as a row group."""
+        self._writer.write_table(table)
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            # after an error the file is thrown away: closing it would only fail again, on a full disk
+            if kind is None:
+                self._writer.close()
+        finally:
+            self._file.close()
 
 
 def merge_manifest(folder: str | Path, meta: Mapping[str, Any] | None = None) -> Path:
@@ -116,19 +175,24 @@ def merge_manifest(folder: str | Path, meta: Mapping[str, Any] | None = None) ->
         }
         for path in paths
     ]
+    digest = hashlib.blake2b("".join(str(s["blake2b"]) for s in shards).encode(), digest_size=16).hexdigest()
+    return write_manifest(folder, shards, meta, digest)
+
+
+def write_manifest(
+    folder: Path, shards: Sequence[Mapping[str, Any]], meta: Mapping[str, Any] | None = None, digest: str | None = None
+) -> Path:
+    """Write the manifest of shards that are known: each with its file, rows, bytes and, where it was made, blake2b."""
     manifest = {
         "format": FORMAT,
         "columns": list(COLUMNS),
         "rows": sum(int(shard["rows"]) for shard in shards),
-        "digest": hashlib.blake2b("".join(str(s["blake2b"]) for s in shards).encode(), digest_size=16).hexdigest(),
-        "shards": shards,
+        **({"digest": digest} if digest else {}),
+        "shards": list(shards),
         "meta": dict(meta or {}),
     }
-    target = folder / MANIFEST
-    draft = target.with_name(f".{MANIFEST}.{os.getpid()}.tmp")
-    draft.write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    os.replace(draft, target)
-    return target
+    write_json(folder / MANIFEST, manifest)
+    return folder / MANIFEST
 
 
 class ShardReader:
@@ -188,10 +252,22 @@ class ShardReader:
         return _Rows(path, table)
 
     def verify(self) -> None:
-        """Compare every shard's digest with the manifest's. Raises ShardError naming the first that differs."""
+        """Compare every shard's bytes, and its digest where it has one, with the manifest's. Raises ShardError naming
+        the first that differs.
+        """
         for path, shard in zip(self._files, self.manifest["shards"], strict=True):
-            if not path.is_file() or _digest(path) != shard["blake2b"]:
+            same = path.is_file() and path.stat().st_size == shard["bytes"]
+            if not same or ("blake2b" in shard and _digest(path) != shard["blake2b"]):
                 raise ShardError(f"{path}: missing or changed since it was written; make the corpus again")
+
+
+def _joined(contents: Sequence[bytes]) -> Any:
+    """A column of bytes, copied once."""
+    pa, _ = _pyarrow()
+    ends = array("i", [0, *accumulate(map(len, contents))])
+    return pa.Array.from_buffers(
+        pa.binary(), len(contents), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(contents))]
+    )
 
 
 class _Rows(Sequence[Record]):
