@@ -114,7 +114,12 @@ def test_the_output_is_the_same_whatever_the_number_of_workers(tmp_path: Path) -
         run(source, tmp_path / str(workers), SETWIDE, workers=workers)
         trees.append(tree(tmp_path / str(workers)))
     assert trees[0] == trees[1]
-    assert {name for name in trees[0] if "/" not in name} >= {"manifest.json", "report.html", "run.json", "00004.parquet"}
+    assert {name for name in trees[0] if "/" not in name} >= {
+        "manifest.json",
+        "report.html",
+        "run.json",
+        "00004.parquet",
+    }
 
 
 def test_a_unit_of_which_nothing_stays_has_its_files(tmp_path: Path) -> None:
