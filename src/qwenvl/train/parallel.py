@@ -169,3 +169,4 @@ def _enter(
     finally:
         if world > 1 and dist.is_initialized():
             dist.destroy_process_group()
+

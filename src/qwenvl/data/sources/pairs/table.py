@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qwenvl.data.pair import Pair
 from qwenvl.data.sources.pairs.unit import USUAL, BadPair, Columns, Found, Ids, judged
-from qwenvl.data.sources.pairs.words import key_of, with_url
+from qwenvl.data.sources.pairs.words import WordsError, key_of, text, with_url
 from qwenvl.data.sources.report import DataError
 
 BATCH_BYTES = 8 << 20
@@ -84,15 +85,21 @@ def _holds_pictures(kind: Any) -> bool:
 
 def table_pairs(batch: Any, plan: Plan, columns: Columns, first: int, ids: Ids) -> Iterator[Pair | BadPair]:
     """The pairs of a record batch whose first row is row `first` of the unit."""
-    images, names = _pictures(batch.column(plan.image))
-    captions = batch.column(plan.caption).to_pylist() if plan.caption else [None] * batch.num_rows
+    images, names = pictures_of(batch.column(plan.image))
+    captions = _values(batch.column(plan.caption)) if plan.caption else [None] * batch.num_rows
     metas = _metas(batch, plan.meta)
     for row, (image, name, caption, meta) in enumerate(zip(images, names, captions, metas, strict=True), first):
         key = key_of(meta, columns.key, str(row))
-        yield judged(Found(key, image, caption, name, with_url(meta, columns.url)), ids)
+        trouble = None
+        if isinstance(caption, bytes):
+            try:
+                caption = text(caption)
+            except WordsError as error:
+                trouble = (error.why, str(error))
+        yield judged(Found(key, image, caption, name, with_url(meta, columns.url), trouble), ids)
 
 
-def _pictures(column: Any) -> tuple[Sequence[bytes | None], Sequence[str]]:
+def pictures_of(column: Any) -> tuple[Sequence[bytes | None], Sequence[str]]:
     """Bytes (None where there are none) and names of a column of pictures; of a list the first."""
     import pyarrow.compute as pc
     import pyarrow.types as types
@@ -116,18 +123,51 @@ def _metas(batch: Any, names: tuple[str, ...]) -> list[dict[str, Any]]:
     """The rows of the other columns as JSON has them: a date or the like as text, a number that is none as null."""
     if not names:
         return [{} for _ in range(batch.num_rows)]
-    lists = [_plain(batch.column(name)).to_pylist() for name in names]
+    lists = [_plain(batch.column(name)) for name in names]
     return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
 
 
-def _plain(column: Any) -> Any:
-    import pyarrow as pa
+def _plain(column: Any) -> list[Any]:
     import pyarrow.compute as pc
     import pyarrow.types as types
 
     kind = column.type
     if types.is_floating(kind):
-        return pc.if_else(pc.is_finite(column), column, None)
-    if types.is_temporal(kind) or types.is_decimal(kind):
-        return column.cast(pa.string())
-    return column
+        return pc.if_else(pc.is_finite(column), column, None).to_pylist()
+    values = _values(column)
+    if types.is_string(kind) or types.is_large_string(kind):
+        return [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values]
+    if types.is_integer(kind) or types.is_boolean(kind):
+        return values
+    return [_jsonable(value) for value in values]
+
+
+def _values(column: Any) -> list[Any]:
+    """The column's values; a text that is not UTF-8 comes as bytes, something nested with such a text as None."""
+    try:
+        return column.to_pylist()
+    except (UnicodeDecodeError, ValueError, OverflowError):  # a date may lie outside Python's years
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return scalar.as_buffer().to_pybytes() if hasattr(scalar, "as_buffer") else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _jsonable(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(name): _jsonable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

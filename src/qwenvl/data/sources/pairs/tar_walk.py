@@ -40,11 +40,14 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A place where the archive is not as it should be. `ends`: nothing after it can be read."""
+    """A place where the archive is not as it should be. `ends`: nothing after it can be read. `member` is the one that
+    it cut through, where that is known.
+    """
 
     why: str
     detail: str
     ends: bool = False
+    member: str = ""
 
 
 class TarWalk:
@@ -62,7 +65,7 @@ class TarWalk:
         self._seeks = not self._zipped and file.seekable()
         self._at = self._left = self._pad = 0
         self._again = b""
-        self._cut = ""
+        self._cut = self._name = ""
 
     def read(self) -> bytes | None:
         """The member's content; None where the archive ends before it does (then `Damage` comes next)."""
@@ -82,9 +85,9 @@ class TarWalk:
         try:
             yield from self._members()
         except _Cut as cut:
-            yield Damage("truncated shard", str(cut), ends=True)
+            yield Damage("truncated shard", str(cut), True, self._name)
         except _GZIP_ERRORS as error:
-            yield Damage("truncated shard", f"gzip, after {self._at:,} bytes unpacked: {error}", ends=True)
+            yield Damage("truncated shard", f"gzip, after {self._at:,} bytes unpacked: {error}", True, self._name)
 
     def _members(self) -> Iterator[Member | Damage]:
         extended = _Extended()
@@ -117,6 +120,7 @@ class TarWalk:
             if self._cut:
                 raise _Cut(self._cut)
             self._skip()
+            self._name = ""
         if not ended:
             raise _Cut(f"the archive stops at byte {self._at:,} without its end mark; members may be missing")
 
@@ -132,10 +136,11 @@ class TarWalk:
         return header
 
     def _begin(self, size: int, name: str) -> None:
-        self._left, self._pad = size, -size % BLOCK
+        self._left, self._pad, self._name = size, -size % BLOCK, name
         if self._size is not None and size > self._size - self._at:
             have = self._size - self._at
-            raise _Cut(f"{name[:100]} should have {size:,} bytes, but the file ends {have:,} bytes after its header")
+            what = name[:100] or "an extended header"
+            raise _Cut(f"{what} should have {size:,} bytes, but the file ends {have:,} bytes after its header")
 
     def _skip(self) -> None:
         """Go to the next header, over what was not read and the padding."""
@@ -155,7 +160,7 @@ class TarWalk:
 
     def _words(self, size: int) -> bytes | None:
         """The content of a header about the next member; None for one that is too long."""
-        self._begin(size, "an extended header")
+        self._begin(size, "")
         content = self.read() if size <= _MAX_WORDS else None
         if self._cut:
             raise _Cut(self._cut)
@@ -255,6 +260,8 @@ def _pax(content: bytes) -> dict[str, str]:
     while content:
         digits, _, _ = content.partition(b" ")
         length = int(digits) if digits.isdigit() and len(digits) < 8 else 0
+        if length <= len(digits) + 1:
+            break
         name, equals, value = content[len(digits) + 1 : length - 1].partition(b"=")
         if not equals:
             break
