@@ -1,6 +1,6 @@
 """The pass over all ledgers: CPU seconds and memory of each set rule, and whether a plain dictionary finds the same.
 
-    python benchmarks/clean_setwide.py [--rows 2000000] [--unit 10000] [--repeats 3] [--memory 256]
+    python benchmarks/clean_setwide.py [--rows 2000000] [--unit 10000] [--repeats 3] [--memory 192]
 
 Ledgers are made up: an image has one caption or more, 1.25 on average, in random order over all units, and a tenth of
 the images looks like another one. Each measurement is a process of its own, so that its memory is its own.
@@ -19,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,7 +28,7 @@ from qwenvl.data.clean.rule import SetRule
 from qwenvl.data.clean.rules.exact_duplicates import ExactDuplicates
 from qwenvl.data.clean.rules.longest_caption import LongestCaption
 from qwenvl.data.clean.rules.near_duplicates import NearDuplicates
-from qwenvl.data.clean.setwide import apply
+from qwenvl.data.clean.setwide import MEMORY_MIB, apply, open_ledgers, show_kept
 
 RULES: dict[str, list[SetRule]] = {
     "nothing (reading, writing)": [],
@@ -36,6 +37,7 @@ RULES: dict[str, list[SetRule]] = {
     "exact_duplicates": [ExactDuplicates()],
     "near_duplicates, 4 bits": [NearDuplicates()],
 }
+FINDING = "longest_caption by bytes, finding alone"
 PLAIN = "a Python dictionary, by bytes"
 
 
@@ -64,7 +66,7 @@ def make(folder: Path, rows: int, unit: int) -> None:
                 "characters": random.integers(5, 200, size).astype(np.int32),
                 "width": (200 + image % 600).astype(np.int32),
                 "height": (200 + image % 400).astype(np.int32),
-                "digest": [digest.hex() for digest in raw],
+                "digest": pa.array(raw, pa.uuid()),
                 "phash": phashes[image],
             }
         )
@@ -79,15 +81,32 @@ def ledgers(folder: Path) -> list[Path]:
 def plain(folder: Path) -> dict[str, str]:
     """Dropped id → winner of the longest caption by bytes, all in memory."""
     best: dict[str, tuple[int, str]] = {}
-    columns = ["id", "digest", "characters", "kept"]
-    tables = [pq.read_table(path, columns=columns) for path in ledgers(folder)]
+    tables = [pq.read_table(path, columns=["id", "digest", "characters", "kept"]) for path in ledgers(folder)]
     kept = [
-        row for table in tables for row in zip(*(table[name].to_pylist() for name in columns), strict=True) if row[3]
+        row
+        for table in tables
+        for row in zip(
+            table["id"].to_pylist(),
+            table["digest"].combine_chunks().storage.to_pylist(),
+            table["characters"].to_pylist(),
+            table["kept"].to_pylist(),
+            strict=True,
+        )
+        if row[3]
     ]
     for id, digest, characters, _ in kept:
         if digest not in best or characters > best[digest][0]:
             best[digest] = (characters, id)
     return {id: best[digest][1] for id, digest, _, _ in kept if best[digest][1] != id}
+
+
+def find(folder: Path, memory: int) -> int:
+    """How many pairs the longest caption drops: its SELECT over the ledgers, without winners' names and a file."""
+    database = duckdb.connect(config={"memory_limit": f"{memory}MiB", "temp_directory": str(folder / "spill")})
+    open_ledgers(database, ledgers(folder))
+    show_kept(database)
+    (select,) = LongestCaption(image=("digest",)).drops(database)
+    return int(database.execute(f"SELECT count(*), max(winner), max(value) FROM ({select})").fetchall()[0][0])
 
 
 def measure(folder: Path, name: str, memory: int) -> dict[str, float]:
@@ -96,6 +115,8 @@ def measure(folder: Path, name: str, memory: int) -> dict[str, float]:
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if name == PLAIN:
         count = len(plain(folder))
+    elif name == FINDING:
+        count = find(folder, memory)
     else:
         out = apply(ledgers(folder), RULES[name], folder / f"out-{os.getpid()}.parquet", memory_mib=memory)
         count = pq.read_metadata(out).num_rows
@@ -112,7 +133,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2_000_000, help="pairs (default: %(default)s)")
     parser.add_argument("--unit", type=int, default=10_000, help="pairs of a unit (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each (default: %(default)s)")
-    parser.add_argument("--memory", type=int, default=256, help="MiB for DuckDB (default: %(default)s)")
+    parser.add_argument("--memory", type=int, default=MEMORY_MIB, help="MiB for DuckDB (default: %(default)s)")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -121,7 +142,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="clean_setwide-"))
     try:
         make(folder, options.rows, options.unit)
-        names = [*RULES, PLAIN]
+        names = [*RULES, FINDING, PLAIN]
         found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
         for _ in range(options.repeats):
             for name in names:

@@ -33,7 +33,13 @@ def add(verbs: Verbs) -> None:
     p.add_argument("--workers", type=positive, help="processes, or with ray units at a time (default: the cores)")
     p.add_argument("--engine", choices=("pool", "ray"), default="pool", help="this machine (default), or a Ray cluster")
     p.add_argument("--ray-address", metavar="ADDRESS", help="the cluster: auto, host:port, ray://…")
+    p.add_argument(
+        "--memory", type=positive, default=192, metavar="MIB", help="for rules on the whole set (default: %(default)s)"
+    )
     p.add_argument("--fresh", action="store_true", help="start over instead of continuing what is there")
+    p.add_argument(
+        "--dry-run", type=positive, metavar="N", help="only judge about N pairs, spread over the input; writes nothing"
+    )
 
 
 def clean(options: argparse.Namespace) -> None:
@@ -50,18 +56,27 @@ def clean(options: argparse.Namespace) -> None:
     if options.ray_address and options.engine != "ray":
         raise UsageError("--ray-address is for --engine ray")
     recipe = load_clean_recipe(options.recipe, options.overrides)
+    columns = Columns(**dict(map(_column, options.column)))
+    if options.dry_run:
+        from qwenvl.data.clean.dry_run import dry_run, told
+        from qwenvl.data.sources.pairs import list_units
+
+        units = list_units(options.input, options.source, columns)
+        print("\n".join(told(*dry_run(units, columns, recipe, options.dry_run), recipe)))
+        return
     found = run(
         options.input,
         options.out,
         recipe,
-        columns=Columns(**dict(map(_column, options.column))),
+        columns=columns,
         source=options.source,
         engine=options.engine,
         workers=options.workers,
         address=options.ray_address,
+        memory_mib=options.memory,
         fresh=options.fresh,
     )
-    rules = [rule.name for rule in (*recipe.rules, *recipe.set_rules)]
+    rules = [*(rule.name for rule in recipe.rules), *(rule.name for rule in recipe.set_rules)]
     print("\n".join(summary_lines(found, rules)))
     print(f"\nthe kept pairs are in {options.out}; look at {options.out / 'report.html'}")
 

@@ -131,7 +131,7 @@ def to_terminal(example: Example, tokenizer: QwenTokenizer, color: bool = True) 
             if (run.state == "supervised") != blue:
                 out.append("**")
                 blue = not blue
-            text = _printable(run.text)
+            text = printable(run.text)
             wrong = f"⚠[wrong label]{text}" if run.state == "misaligned" else text
             out.append(f"[{wrong}]" if run.kind == "image" else wrong)
         return "".join(out) + ("**" if blue else "") + "\n"
@@ -139,7 +139,7 @@ def to_terminal(example: Example, tokenizer: QwenTokenizer, color: bool = True) 
         codes = [{"supervised": "34", "ignored": "", "misaligned": "41"}[run.state]]
         codes.append({"special": "1", "image": "2", "text": ""}[run.kind])
         code = ";".join(c for c in codes if c)
-        text = _printable(run.text)
+        text = printable(run.text)
         if run.kind == "image":
             text = f"[{text}]"
         out.append(f"\x1b[{code}m{text}\x1b[0m" if code else text)
@@ -151,11 +151,11 @@ def _heading(example: Example) -> str:
     where = " ".join(x for x in (example.source, example.id) if x)
     pictures = f"{len(example.slots)} picture" + ("s" if len(example.slots) != 1 else "")
     counts = f"{len(example.ids)} tokens, {blue} supervised · {pictures}"
-    return f"── {example.task} · {_printable(where) or '(no id)'} · {counts}"
+    return f"── {example.task} · {printable(where) or '(no id)'} · {counts}"
 
 
-def _printable(text: str) -> str:
-    """Line breaks as ⏎ and a break, other control characters as their Unicode pictures."""
+def printable(text: str) -> str:
+    """Text as a terminal may show it: line breaks as ⏎ and a break, other control characters as Unicode pictures."""
     out = []
     for c in text:
         if c == "\n":
@@ -213,7 +213,7 @@ def to_html(
         out.append('<p class="tokens">')
         for run in runs_of(example, tokenizer):
             classes = " ".join(c for c in (run.kind, run.state) if c not in ("text", "ignored"))
-            text = html.escape(_printable(run.text))
+            text = html.escape(printable(run.text))
             out.append(f'<span class="{classes}">{text}</span>' if classes else text)
         out.append("</p></article>\n")
     return "".join(out) + "</body></html>\n"
@@ -237,7 +237,7 @@ def _task_table(examples: Sequence[Example]) -> str:
 
 def _figure(image: Image, regions: Sequence[Region]) -> str:
     """The picture with its regions, or why there is none."""
-    label = html.escape(_printable(f"{image.name or 'picture'} {image.width}×{image.height}, {len(regions)} regions"))
+    label = html.escape(printable(f"{image.name or 'picture'} {image.width}×{image.height}, {len(regions)} regions"))
     try:
         picture = image.pil()
     except (OSError, ValueError) as error:

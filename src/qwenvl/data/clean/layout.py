@@ -29,7 +29,7 @@ from qwenvl.data.whole import DRAFTS, write_json
 FORMAT = "qwenvl-clean-1"
 _FOLDERS = ("pass1", "dropped", "stats")
 _FILES = (
-    "run.json", "units.json", "setwide.parquet", MANIFEST, "report.json", "report.html", "README.md",
+    "run.json", "units.json", "setwide.parquet", MANIFEST, "report.json", "report.html", "pictures.html", "README.md",
 )  # fmt: skip
 
 

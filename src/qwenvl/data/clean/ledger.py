@@ -23,7 +23,7 @@ _TEXT = pa.string()
 _COLUMNS = (
     ("row", pa.int64()), ("id", _TEXT), ("source", _TEXT), ("url", _TEXT), ("kept", pa.bool_()), ("rule", _TEXT),
     ("why", _TEXT), ("value", _TEXT), ("caption", _TEXT), ("original", _TEXT), ("changed", pa.list_(_TEXT)),
-    ("characters", pa.int32()), ("width", pa.int32()), ("height", pa.int32()), ("digest", _TEXT),
+    ("characters", pa.int32()), ("width", pa.int32()), ("height", pa.int32()), ("digest", pa.uuid()),
     ("phash", pa.uint64()),
 )  # fmt: skip
 _ROWS_PER_GROUP = 8192
@@ -62,7 +62,7 @@ class LedgerWriter:
             [None if caption is None else len(caption) for caption in captions],
             [seen.size[0] if seen.size else None for seen in block],
             [seen.size[1] if seen.size else None for seen in block],
-            [seen.digest for seen in block],
+            [bytes.fromhex(seen.digest) if seen.digest else None for seen in block],
             [seen.phash for seen in block],
         ]
         for name in self._rules:

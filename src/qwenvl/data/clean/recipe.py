@@ -14,6 +14,7 @@ from qwenvl.data.clean.rule import Rule, SetRule
 from qwenvl.data.clean.rules import RULES
 from qwenvl.typed import ConfigError, from_dict, nearest, override, read_yaml, to_dict
 
+_FILES = "(read from files)"
 OWN = "YOUR_PACKAGE.YOUR_MODULE.YourRule"
 
 
@@ -61,15 +62,27 @@ def load_clean_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -
         _apply(fields, text)
     if not fields:
         raise ConfigError(f"{path.name}: 'rules' is empty; a recipe needs at least one")
-    entries = tuple((key, _rule(key, given, path.name)) for key, given in fields.items())
-    _check_names([rule.name for _, rule in entries], path.name)
-    return CleanRecipe(name, entries)
+    return _made(name, fields, path.name)
+
+
+def recipe_of(plain: Mapping[str, Any], where: str) -> CleanRecipe:
+    """The recipe whose `plain` this is; rules that read files read them again. Raises ConfigError."""
+    fields = _by_rule(plain["rules"], where)
+    return _made(
+        plain["name"], {rule: {k: v for k, v in keys.items() if k != _FILES} for rule, keys in fields.items()}, where
+    )
 
 
 def clean_recipes() -> list[str]:
     """The names of the packaged recipes."""
     folder = resources.files("qwenvl") / "recipes" / "clean"
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def _made(name: str, fields: Mapping[str, Any], where: str) -> CleanRecipe:
+    entries = tuple((key, _rule(key, given, where)) for key, given in fields.items())
+    _check_names([rule.name for _, rule in entries], where)
+    return CleanRecipe(name, entries)
 
 
 def _find(name: str) -> Path:
@@ -175,4 +188,4 @@ def _check_names(names: Sequence[str], where: str) -> None:
 def _plain(rule: Rule | SetRule) -> Mapping[str, Any]:
     fields: dict[str, Any] = to_dict(rule) if dataclasses.is_dataclass(rule) else {}
     beside = rule.fingerprint() if isinstance(rule, Rule) else ""
-    return fields | ({"(read from files)": beside} if beside else {})
+    return fields | ({_FILES: beside} if beside else {})

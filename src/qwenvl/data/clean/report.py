@@ -4,8 +4,6 @@ shares beside ours.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 from qwenvl.data.clean.report_page import report_page
 from qwenvl.data.clean.rule import Rule, SetRule
 from qwenvl.data.clean.statistics import READING, Statistics, edges
+from qwenvl.data.whole import write_json, write_text
 
 FORMAT = "qwenvl-cleaning-1"
 
@@ -43,9 +42,9 @@ def write_report(
     Equal counts give equal files.
     """
     report = summary(statistics, rules, recipe) | {"run": dict(more)}
-    _write(folder / "report.json", json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+    write_json(folder / "report.json", report)
     path = folder / "report.html"
-    _write(path, report_page(report))
+    write_text(path, report_page(report))
     return path
 
 
@@ -89,7 +88,11 @@ def _rule(rule: Rule | SetRule | None, statistics: Statistics, left: Mapping[str
         reasons = counts.dropped.get(name, {})
         for reason, count in reasons.items():
             why[reason] = why.get(reason, 0) + count
-        found = {"reached": reached, "dropped": sum(reasons.values()), "changed": counts.changed_by.get(name, 0)}
+        found: dict[str, Any] = {
+            "reached": reached,
+            "dropped": sum(reasons.values()),
+            "changed": counts.changed_by.get(name, 0),
+        }
         measured = counts.measured.get(name)
         if isinstance(rule, Rule) and measured:
             found |= {"counts": measured.counts, "words": measured.words, "unknown": measured.unknown}
@@ -123,24 +126,14 @@ def published(source: str) -> dict[str, Any] | None:
     Of two names that fit the longer one counts.
     """
     plain = re.sub(r"[\W_]", "", source.lower())
-    fitting = [(len(start), entry) for *entry, starts in PAPER for start in starts.split() if plain.startswith(start)]
-    if not fitting:
-        return None
-    name, before, after = max(fitting, key=lambda found: found[0])[1]
-    return _published(str(name), float(before), float(after))
+    fitting = [
+        (len(start), _published(name, before, after))
+        for name, before, after, starts in PAPER
+        for start in starts.split()
+        if plain.startswith(start)
+    ]
+    return max(fitting, key=lambda found: found[0])[1] if fitting else None
 
 
 def _published(name: str, before: float, after: float) -> dict[str, Any]:
     return {"name": name, "before": int(before), "after": int(after), "share": after / before}
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

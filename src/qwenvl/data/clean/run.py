@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from qwenvl.data.clean.gallery import write_pictures
 from qwenvl.data.clean.layout import Layout, alone, outside, prepare
+from qwenvl.data.clean.past import open_run
 from qwenvl.data.clean.recipe import CleanRecipe
 from qwenvl.data.clean.report import write_report
-from qwenvl.data.clean.setwide import apply
+from qwenvl.data.clean.setwide import MEMORY_MIB, apply
 from qwenvl.data.clean.statistics import Statistics
 from qwenvl.data.clean.unit import FirstPass, LastPass
 from qwenvl.data.engine import run
@@ -45,6 +47,7 @@ def clean(
     engine: Engine = "pool",
     workers: int | None = None,
     address: str | None = None,
+    memory_mib: int = MEMORY_MIB,
     fresh: bool = False,
     quiet: bool = False,
 ) -> Statistics:
@@ -52,6 +55,7 @@ def clean(
 
     What is in `out` at the end depends on the input, the recipe and the columns alone: not on the engine, the number of
     workers, or how often the run was killed and started again. `fresh` removes an earlier run from `out` first.
+    `memory_mib` is for the rules on the whole set, which put the rest on the disk.
 
     Raises RunError where `out` holds another run or other files, DataError where there is nothing to read, SetRuleError
     for a rule on the whole set that can not run, and the errors of `qwenvl.data.engine`.
@@ -66,7 +70,7 @@ def clean(
     with alone(folder), _room(folder):
         layout = prepare(folder, units, columns, recipe, fresh)
         if not (folder / MANIFEST).exists():
-            _work(layout, units, columns, recipe, engine, workers, address, quiet)
+            _work(layout, units, columns, recipe, engine, workers, address, memory_mib, quiet)
         found = _total(layout, units)
         _end(layout, units, recipe, found)
     return found
@@ -92,6 +96,7 @@ def _work(
     engine: Engine,
     workers: int | None,
     address: str | None,
+    memory_mib: int,
     quiet: bool,
 ) -> None:
     set_rules = recipe.set_rules
@@ -100,7 +105,13 @@ def _work(
     last = LastPass(layout, tuple(rule.name for rule in set_rules))
     for title, work in (("reading and judging", first), ("settling", last)):
         if work is last and set_rules and not layout.setwide.exists():
-            apply([layout.ledger(unit.number) for unit in units], set_rules, layout.setwide, threads=workers)
+            apply(
+                [layout.ledger(unit.number) for unit in units],
+                set_rules,
+                layout.setwide,
+                memory_mib=memory_mib,
+                threads=workers,
+            )
         outcome = run(
             units,
             work,
@@ -132,7 +143,8 @@ def _end(layout: Layout, units: Sequence[Unit], recipe: CleanRecipe, found: Stat
         layout.survivors(unit.number).unlink(missing_ok=True)  # of a unit whose worker died right after its mark
     layout.tidy()
     rules = [rule for _, rule in recipe.entries]
-    write_report(layout.out, found, rules, recipe.name, {"units": len(units)})
+    write_report(layout.out, found, rules, recipe.name, {"units": len(units), "recipe": recipe.plain()})
+    write_pictures(open_run(layout.out))
     write_text(layout.out / "README.md", _CARD.format(recipe=recipe.name, kept=found.kept, read=found.read))
     shards = (json.loads(layout.statistics(unit.number).read_text(encoding="utf-8"))["shard"] for unit in units)
     write_manifest(layout.out, list(shards), {"recipe": recipe.plain()})

@@ -6,16 +6,16 @@ What comes out depends on the ledgers and the rules alone: not on threads, memor
 
 from __future__ import annotations
 
-import os
+import errno
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from qwenvl.data.clean.rule import SetRule
+from qwenvl.data.whole import whole
 
-MEMORY_MIB = 256
+MEMORY_MIB = 192
 """What DuckDB may hold unless told otherwise; the rest goes to disk. A billion pairs run faster with tens of GiB."""
 
 COLUMNS = ("id", "source", "url", "digest", "phash", "caption", "characters", "width", "height")
@@ -47,23 +47,20 @@ def apply(
     out.parent.mkdir(parents=True, exist_ok=True)
     spill = out.with_name(f".{out.name}.spill")
     shutil.rmtree(spill, ignore_errors=True)
-    draft = out.with_name(f".{out.name}.tmp")
     database = duckdb.connect(config=_config(spill, memory_mib, threads))
     try:
-        _open(database, ledgers)
+        open_ledgers(database, ledgers)
         for index, rule in enumerate(rules):
             _run(database, rule, index)
         _follow_winners(database)
-        _write(database, [rule.name for rule in rules], draft)
-        os.replace(draft, out)
+        with whole(out) as draft:
+            _write(database, [rule.name for rule in rules], draft)
     except duckdb.Error as error:
         if "No space left" in str(error):
-            raise OSError(f"{out.parent}: the disk is full: make room and run the same command again") from error
+            raise OSError(errno.ENOSPC, "the disk is full", str(out.parent)) from error
         raise SetRuleError(f"the pass over all ledgers failed: {error}") from error
     finally:
         database.close()
-        with suppress(FileNotFoundError):
-            draft.unlink()
         shutil.rmtree(spill, ignore_errors=True)
     return out
 
@@ -81,7 +78,7 @@ def _config(spill: Path, memory_mib: int, threads: int | None) -> dict[str, Any]
     return config | ({"threads": threads} if threads else {})
 
 
-def _open(database: Any, ledgers: Sequence[Path | str]) -> None:
+def open_ledgers(database: Any, ledgers: Sequence[Path | str]) -> None:
     """The table `units`, the view `pairs` over all ledgers with global row numbers, and the empty table `gone`.
 
     A global row is the number of pairs in the units before plus the row in the unit: dense, so that it fits beside a
@@ -116,7 +113,7 @@ def _run(database: Any, rule: SetRule, index: int) -> None:
     """Add to `gone` what a rule drops; each of its SELECTs sees what the earlier ones left."""
     duckdb = _duckdb()
     try:
-        _view(database)
+        show_kept(database)
         for select in rule.drops(database):
             database.execute(
                 "CREATE OR REPLACE TEMP TABLE found AS SELECT row::BIGINT AS row, why::VARCHAR AS why, "
@@ -124,7 +121,7 @@ def _run(database: Any, rule: SetRule, index: int) -> None:
             )
             _check(database, rule)
             database.execute("INSERT INTO gone SELECT row, $index, why, value, winner FROM found", {"index": index})
-            _view(database)
+            show_kept(database)
     except duckdb.OutOfMemoryException as error:
         raise SetRuleError(f"the rule {rule.name} needs more memory than it was given: {error}") from error
     except duckdb.Error as error:
@@ -133,7 +130,7 @@ def _run(database: Any, rule: SetRule, index: int) -> None:
         raise SetRuleError(f"the rule {rule.name}: its SELECT does not run: {error}") from error
 
 
-def _view(database: Any) -> None:
+def show_kept(database: Any) -> None:
     """`kept`: the pairs that the other rules kept and that are not gone yet."""
     gone = database.execute("SELECT EXISTS (FROM gone)").fetchone()[0]
     left = "AND NOT EXISTS (SELECT 1 FROM gone WHERE gone.row = pairs.row)" if gone else ""
@@ -178,7 +175,7 @@ def _write(database: Any, names: Sequence[str], draft: Path) -> None:
         [("unit", pa.int32()), ("row", pa.int64()), *((name, text) for name in ("rule", "why", "value", "winner"))]
     )
     waiting = schema.empty_table()
-    with draft.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(draft, schema, compression="zstd") as writer:
         for batch in reader:
             rows = batch["row"].to_numpy()
             unit = np.searchsorted(before, rows, "right") - 1
@@ -190,9 +187,6 @@ def _write(database: Any, names: Sequence[str], draft: Path) -> None:
                 waiting = waiting.slice(_ROWS_PER_GROUP)
         if waiting.num_rows:
             writer.write_table(waiting.combine_chunks())
-        writer.close()
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _duckdb() -> Any:

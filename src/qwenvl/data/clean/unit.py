@@ -55,7 +55,7 @@ class FirstPass:
             for block in blocks(read_unit(unit, self.columns)):
                 measured = judge.judge(block)
                 ledger.add(block, measured)
-                _count(counts, block, self.rules, measured)
+                count_block(counts, block, self.rules, measured)
                 _keep(shard, block)
         statistics.check(unit.path)
         write_json(layout.judged(number), statistics.to_json())
@@ -125,7 +125,9 @@ def _keep(shard: ShardWriter, block: Sequence[Seen]) -> None:
         )
 
 
-def _count(counts: SourceCounts, block: Sequence[Seen], rules: Sequence[Rule], measured: Mapping[str, Values]) -> None:
+def count_block(
+    counts: SourceCounts, block: Sequence[Seen], rules: Sequence[Rule], measured: Mapping[str, Values]
+) -> None:
     """Add a block to the statistics. Every pair of a unit is of one source."""
     counts.read += len(block)
     for seen in block:

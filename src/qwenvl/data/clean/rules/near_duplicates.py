@@ -22,9 +22,9 @@ class NearDuplicates(SetRule):
     """Drops an image whose perceptual hash is within `distance` bits of a better one's that stays.
 
     Better is larger in pixels, then with the longer caption, then earlier in the input. Images are taken from the best
-    down, and one stays if none that stays is near it. So it is certain that every pair dropped lies within `distance`
-    of the hash of one that stays (its winner: the nearest), and that no two that stay, of different hashes or the
-    same, lie that near. Flat pictures have no hash and are left alone. The value is the distance in bits.
+    down, and one stays if none that stays is near it. So it is certain that a pair that goes lies within `distance` of
+    one that stays (its winner is the nearest such), and that no two that stay lie that near. Flat pictures have no hash
+    and are left alone. The value is the distance in bits.
 
     No near pair is missed: the 64 bits are cut into b blocks; hashes that differ in at most d bits agree in at least
     b − d blocks whole; for each choice of b − d blocks those that agree there are compared (Manku et al. 2007). b grows
@@ -111,6 +111,7 @@ def _settle(database: Any) -> None:
             WHERE better NOT IN (FROM going) AND worse NOT IN (FROM going)""")
     database.execute("""
         CREATE OR REPLACE TEMP TABLE losers AS
-        SELECT worse AS phash, arg_min(better, (bit_count(xor(better, worse))::HUGEINT << 120) - rank) AS winner
-        FROM near JOIN looks ON looks.phash = better
-        WHERE worse IN (FROM out) AND better NOT IN (FROM out) GROUP BY worse""")
+        SELECT lost AS phash, arg_min(stays, (bit_count(xor(lost, stays))::HUGEINT << 120) - rank) AS winner
+        FROM (SELECT worse AS lost, better AS stays FROM near UNION ALL SELECT better, worse FROM near)
+        JOIN looks ON looks.phash = stays
+        WHERE lost IN (FROM out) AND stays NOT IN (FROM out) GROUP BY lost""")
