@@ -240,7 +240,7 @@ def test_a_full_disk_leaves_nothing_half_and_the_run_goes_on_later(tmp_path: Pat
         pytest.skip("a small file system can not be mounted here")
     try:
         recipe = load_clean_recipe(write_recipe(tmp_path, SETWIDE))
-        with pytest.raises(OSError, match="the disk is full.*run the same command again"):
+        with pytest.raises(OSError, match=r"the disk is full.*run the same command again"):
             clean(str(source), small / "out", recipe, workers=1, quiet=True)
         for path in small.rglob("*.parquet"):
             pq.read_metadata(path)
