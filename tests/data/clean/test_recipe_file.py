@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from qwenvl.data.clean.recipe import CleanRecipe, clean_recipes, load_clean_recipe
+from qwenvl.data.clean.recipe import KIND, CleanRecipe, load_clean_recipe
 from qwenvl.data.clean.rules import RULES
-from qwenvl.typed import ConfigError
+from qwenvl.typed import ConfigError, packaged_recipes
 
 TEXT = """
 name: mine
@@ -58,7 +58,7 @@ def test_overrides_change_add_and_take_out(tmp_path: Path) -> None:
     assert plain["near_duplicates"] == {"distance": 2} and plain["tests.data.clean.odd_rules.Slow"] == {"seconds": 0.1}
 
 
-@pytest.mark.parametrize("name", clean_recipes())
+@pytest.mark.parametrize("name", packaged_recipes(KIND))
 def test_packaged_recipes_are_found_by_name(name: str) -> None:
     assert load_clean_recipe(name).name == name
 
