@@ -2,14 +2,16 @@
 
     python benchmarks/clean_speed.py [--pairs 5000] [--repeats 3] [--folder FOLDER] [--data-juicer VENV]
 
-Pairs are JPEGs of 200 to 800 px with img2dataset's .json and .txt in tars of 1,000, and the same as JSON lines with a
-folder of pictures; made once into FOLDER (a temporary one without it). Measured are whole commands, all their processes
-counted (CPU seconds, user and system), in turns; the medians of the repeats less the start-up (the same command on one
-pair) give pairs a CPU-second. The plain loop (tarfile, json, Pillow's header, three conditions, pyarrow) tells how fast
-the machine is today: it reads, judges a little and writes, in one process without start-up.
+Pairs are JPEGs of 200 to 800 px with img2dataset's .json and .txt in tars of 2,500, and the same as JSON lines with a
+folder of pictures; made once into FOLDER (a temporary one without it). All ways take turns; printed are medians, in CPU
+seconds, user and system. First one process without start-up: a plain loop (tarfile, json, Pillow's header, three
+conditions, pyarrow), which tells how fast the machine is today, and the work on our units: reading, all rules of the
+recipe, ledgers, shards. Then whole commands, all their processes counted, less the start-up (the same command on one
+pair); they end with a page of pictures, a second of work whatever the number of pairs.
 
 Data-Juicer (py-data-juicer in a virtual environment of its own) runs the same three rules on the same JSON lines with
-one process; which pairs both keep is compared one by one. It decodes every picture, so the run beside it does too.
+one process; which pairs both keep is compared one by one. It decodes every picture, which these rules do not need: it
+stands beside our run without and with full decode.
 Linux alone: processes that outlive their parent are waited for by this one (PR_SET_CHILD_SUBREAPER).
 """
 
@@ -40,15 +42,19 @@ from clean_read import jpeg
 from clean_rules import WORDS
 from PIL import Image as PILImage
 
+from qwenvl.data.clean.layout import prepare
+from qwenvl.data.clean.recipe import load_clean_recipe
+from qwenvl.data.clean.unit import FirstPass
+from qwenvl.data.sources.pairs import Columns, list_units
+
 SUBREAPER = 36
-PER_TAR = 1000
+PER_TAR = 2500
 EQUIVALENT = """
 name: equivalent
 rules:
   - aspect_ratio: {max: 3.0}
   - size: {min: 200}
   - words: {min: 3, max: 60}
-  - decodable: {}
 """
 DATA_JUICER = """
 project_name: bench
@@ -187,6 +193,19 @@ def plain(source: Path, out: Path) -> float:
     return time.process_time() - begin
 
 
+def units(source: Path, out: Path, *overrides: str) -> float:
+    """CPU seconds of our work on all units, in this process."""
+    shutil.rmtree(out, ignore_errors=True)
+    recipe = load_clean_recipe("pretrain", overrides)
+    found = list_units(str(source))
+    layout = prepare(out, found, Columns(), recipe, fresh=False)
+    work = FirstPass(layout, recipe.rules, frozenset(), Columns(), settles=True)
+    begin = time.process_time()
+    for unit in found:
+        work(unit)
+    return time.process_time() - begin
+
+
 def data_juicer(venv: Path, source: Path, out: Path) -> Taken:
     """The peer's command on the same rows, in the form that it reads."""
     shutil.rmtree(out, ignore_errors=True)
@@ -195,7 +214,7 @@ def data_juicer(venv: Path, source: Path, out: Path) -> Taken:
     with (out / "in.jsonl").open("w") as lines:
         for row in rows:
             words = {
-                "text": f"<__dj__image> {row['caption']}",
+                "text": row["caption"],
                 "images": [str(source / row["image"])],
                 "key": row["key"],
             }
@@ -242,16 +261,27 @@ def measure(folder: Path, out: Path, count: int, repeats: int) -> None:
     }
     whole: dict[str, list[Taken]] = {name: [] for name in ways}
     start: dict[str, list[Taken]] = {name: [] for name in ways}
-    loops = []
+    alone: dict[str, Callable[[], float]] = {
+        "plain loop: tarfile, Pillow, pyarrow": lambda: plain(tar, out),
+        "our units, header only": lambda: units(tar, out / "o", "decodable=null"),
+        "our units, full decode": lambda: units(tar, out / "o"),
+    }
+    inside: dict[str, list[Taken]] = {name: [] for name in alone}
+    for repeat in range(repeats + 1):
+        for name, single in alone.items():
+            taken = Taken(0, single())
+            inside[name] += [taken] if repeat else []  # the first warms up
     for _ in range(repeats):
-        loops.append(Taken(0, plain(tar, out)))
         for name, way in ways.items():
             whole[name].append(way(tar))
             start[name].append(way(one))
-    base = speed("plain loop: tarfile, Pillow, pyarrow", count, loops, [Taken(0, 0)])
-    for name in ways:
-        found = speed(name, count, whole[name], start[name])
+    base = 0.0
+    for name in alone:
+        found = speed(name, count, inside[name], [Taken(0, 0)])
+        base = base or found
         print(f"{'':44}{found / base:8.2f} times the plain loop")
+    for name in ways:
+        speed(name, count, whole[name], start[name])
     names = list(ways)
     print(f"start-up: {min(t.wall for t in start[names[0]]):.2f} s wall (fastest), "
           f"{statistics.median(t.cpu for t in start[names[0]]):.2f} CPU-seconds")  # fmt: skip
@@ -271,10 +301,11 @@ def compare(folder: Path, out: Path, count: int, venv: Path) -> None:
     recipe.write_text(EQUIVALENT)
     rows, one = folder / "jsonl", folder / "one-jsonl"
     peer = speed("Data-Juicer", count, [data_juicer(venv, rows, out / "dj")], [data_juicer(venv, one, out / "dj1")])
-    mine = ours(rows, out / "o", "--recipe", str(recipe))
-    start = ours(one, out / "o1", "--recipe", str(recipe))
-    found = speed("the same rules here, with full decode", count, [mine], [start])
-    print(f"{'':44}{found / peer:8.1f} times Data-Juicer")
+    for name, more in (("the same rules here", []), ("… with full decode", ["decodable={}"])):
+        mine = ours(rows, out / "o", "--recipe", str(recipe), *more)
+        start = ours(one, out / "o1", "--recipe", str(recipe), *more)
+        found = speed(name, count, [mine], [start])
+        print(f"{'':44}{found / peer:8.1f} times Data-Juicer")
     theirs = {json.loads(line)["key"] for line in (out / "dj" / "out.jsonl").read_text().splitlines()}
     kept = {
         id.rpartition("/")[2]
