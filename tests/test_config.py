@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qwenvl.config import Recipe, load_recipe, recipes
-from qwenvl.typed import ConfigError, from_dict, to_dict
+from qwenvl.config import Recipe, load_recipe
+from qwenvl.typed import ConfigError, from_dict, packaged_recipes, to_dict
 
 
-@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("name", packaged_recipes())
 def test_packaged_recipes_load_and_survive_a_round_trip(name: str) -> None:
     recipe = load_recipe(name)
     assert from_dict(Recipe, yaml.safe_load(yaml.safe_dump(to_dict(recipe))), name) == recipe

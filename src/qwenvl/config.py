@@ -5,12 +5,11 @@ from __future__ import annotations
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 from qwenvl.sample import Task
-from qwenvl.typed import ConfigError, from_dict, nearest, read_yaml
+from qwenvl.typed import ConfigError, find_recipe, from_dict, read_yaml
 
 Trainable = Literal["vision", "adapter", "decoder"]
 
@@ -183,7 +182,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
 
     A list entry is addressed by its `name` or its index: `stages.stage1.lr=3e-4`. Raises ConfigError.
     """
-    path = _find(str(name_or_path))
+    path = find_recipe(str(name_or_path))
     return _checked(from_dict(Recipe, read_yaml(path, overrides), path.name), path.name)
 
 
@@ -228,22 +227,3 @@ def _check_lora(recipe: Recipe, lora: LoraSpec, where: str) -> None:
             f"{where}.lora.targets names layers of {idle[0]}, which no stage trains: add {idle[0]} to a stage's "
             "'trains', or take the targets out"
         )
-
-
-def recipes() -> list[str]:
-    """The names of the packaged recipes."""
-    folder = resources.files("qwenvl") / "recipes"
-    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def _find(name: str) -> Path:
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.exists():
-        if not path.is_file():
-            raise ConfigError(f"there is no recipe file {name}")
-        return path
-    packaged = Path(str(resources.files("qwenvl") / "recipes" / f"{name}.yaml"))
-    if not packaged.is_file():
-        names = recipes()
-        raise ConfigError(f"there is no recipe {name!r}{nearest(name, names)}; packaged are: {', '.join(names)}")
-    return packaged

@@ -1,6 +1,6 @@
 """Plain values (of YAML, of overrides) ⇄ frozen dataclasses, checked; a wrong key is told the nearest right one.
 
-A recipe of any kind is read by `read_yaml` and `from_dict`.
+A recipe of any kind is read by `find_recipe`, `read_yaml` and `from_dict`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +21,25 @@ T = TypeVar("T")
 
 class ConfigError(ValueError):
     """A recipe or an override that can't be used; the message says where and how to mend it."""
+
+
+def packaged_recipes(kind: str = "") -> list[str]:
+    """The names of the packaged recipes: those for training, or of a kind such as "clean"."""
+    folder = resources.files("qwenvl") / "recipes" / kind
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def find_recipe(name: str, kind: str = "") -> Path:
+    """The file of a recipe: a path, or the name of a packaged one. Raises ConfigError."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml"):
+        raise ConfigError(f"there is no recipe file {name}")
+    names = packaged_recipes(kind)
+    if name not in names:
+        raise ConfigError(f"there is no recipe {name!r}{nearest(name, names)}; packaged are: {', '.join(names)}")
+    return Path(str(resources.files("qwenvl") / "recipes" / kind / f"{name}.yaml"))
 
 
 def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:

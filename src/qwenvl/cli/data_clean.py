@@ -44,6 +44,10 @@ def add(verbs: Verbs) -> None:
 
 def clean(options: argparse.Namespace) -> None:
     """`qwenvl data clean`."""
+    from qwenvl.data.engine import warm_up
+
+    if options.engine == "pool":
+        warm_up("qwenvl.data.clean.unit", options.workers)
     from qwenvl.data.clean.recipe import load_clean_recipe
     from qwenvl.data.clean.run import clean as run
     from qwenvl.data.clean.summary import summary_lines

@@ -15,9 +15,9 @@ import pytest
 pytest.importorskip("pyarrow")
 pytest.importorskip("duckdb")
 
-from qwenvl.data.clean.recipe import load_clean_recipe  # noqa: E402
-from qwenvl.data.clean.run import clean  # noqa: E402
-from tests.data.clean.crawl import SETWIDE, SLOW, tree, write_recipe, write_tars  # noqa: E402
+from qwenvl.data.clean.recipe import load_clean_recipe
+from qwenvl.data.clean.run import clean
+from tests.data.clean.crawl import SETWIDE, SLOW, tree, write_recipe, write_tars
 
 ROOT = Path(__file__).parents[3]
 
@@ -25,8 +25,10 @@ ROOT = Path(__file__).parents[3]
 def command(source: Path, out: Path, recipe: Path, workers: int) -> subprocess.Popen[bytes]:
     """The job, in processes of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "qwenvl", "data", "clean", str(source), str(out), "--recipe", str(recipe)]
-        + ["--workers", str(workers)],
+        [
+            *(sys.executable, "-m", "qwenvl", "data", "clean", str(source), str(out)),
+            *("--recipe", str(recipe), "--workers", str(workers)),
+        ],
         env=os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -114,7 +114,12 @@ def test_the_output_is_the_same_whatever_the_number_of_workers(tmp_path: Path) -
         run(source, tmp_path / str(workers), SETWIDE, workers=workers)
         trees.append(tree(tmp_path / str(workers)))
     assert trees[0] == trees[1]
-    assert {name for name in trees[0] if "/" not in name} >= {"manifest.json", "report.html", "run.json", "00004.parquet"}
+    assert {name for name in trees[0] if "/" not in name} >= {
+        "manifest.json",
+        "report.html",
+        "run.json",
+        "00004.parquet",
+    }
 
 
 def test_a_unit_of_which_nothing_stays_has_its_files(tmp_path: Path) -> None:
@@ -235,7 +240,7 @@ def test_a_full_disk_leaves_nothing_half_and_the_run_goes_on_later(tmp_path: Pat
         pytest.skip("a small file system can not be mounted here")
     try:
         recipe = load_clean_recipe(write_recipe(tmp_path, SETWIDE))
-        with pytest.raises(OSError, match="the disk is full.*run the same command again"):
+        with pytest.raises(OSError, match=r"the disk is full.*run the same command again"):
             clean(str(source), small / "out", recipe, workers=1, quiet=True)
         for path in small.rglob("*.parquet"):
             pq.read_metadata(path)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwenvl.data.clean.rule import Rule, Value, Verdict
-from qwenvl.data.clean.statistics import EDGES, Statistics
+from qwenvl.data.clean.statistics import EDGES, Measured, Statistics
 from qwenvl.data.pair import Pair
 
 
@@ -99,3 +99,13 @@ def test_a_lost_pair_is_told() -> None:
     found.source("a").read += 1
     with pytest.raises(ValueError, match=r"unit 7: 3 pairs of a were read.*\+1 unaccounted"):
         found.check("unit 7")
+
+
+@given(st.lists(st.lists(st.one_of(st.none(), st.floats(), st.integers(), st.booleans(), st.text(max_size=3)))))
+def test_many_values_at_once_count_as_one_by_one(parts: list[list[Value]]) -> None:
+    at_once, single = Measured(), Measured()
+    for part in parts:
+        at_once.add_all(part, EDGES)
+        for value in part:
+            single.add(value, EDGES)
+    assert at_once == single

@@ -79,6 +79,15 @@ def forgetful(unit: Path) -> int:
     return 1
 
 
+def late(unit: Path) -> int:
+    """Dies after its mark, before it can say so; a second attempt would fail."""
+    if unit.exists():
+        raise FileNotFoundError("what it was made from is gone")
+    mark(unit)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 1
+
+
 def slow(unit: Path) -> int:
     """Takes a while."""
     time.sleep(0.2)

@@ -69,6 +69,10 @@ def test_work_that_leaves_no_mark_is_not_believed(tmp_path: Path) -> None:
     ] * 2
 
 
+def test_a_unit_is_done_when_its_mark_is_there_even_if_nobody_could_say_so(tmp_path: Path) -> None:
+    assert run(units(tmp_path, 3), jobs.late, jobs.done, workers=2, quiet=True) == Outcome(3, 0, 0, ())
+
+
 SCRIPT = """
 import sys
 from pathlib import Path

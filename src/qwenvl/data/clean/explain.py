@@ -34,7 +34,7 @@ def thoughts(pair: Pair, rules: Sequence[Rule]) -> list[Thought]:
     found = []
     for rule in rules:
         seen = Seen(pair.id, pair.source, pair, pair.caption)
-        value = Judge([rule]).judge([seen])[rule.name][0]
+        value = Judge([rule]).judge([seen])[rule.name].values[0]
         verdict = "keeps"
         dropped = seen.rule == rule.name
         if dropped:

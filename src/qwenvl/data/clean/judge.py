@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from qwenvl.data.clean.phash import phash
 from qwenvl.data.clean.rule import Change, Drop, Rule, Value
@@ -51,8 +51,20 @@ class Seen:
         self.rule, self.why, self.value = rule, why, _told(value)
 
 
-Values = Sequence[Value]
-"""What a rule measured of each pair of a block, None for those that did not reach it."""
+class Values(NamedTuple):
+    """What a rule measured of the pairs of a block that reached it; `places` says which these are."""
+
+    places: Sequence[int]
+    values: Sequence[Value]
+
+    def spread(self, length: int) -> Sequence[Value]:
+        """A value for each pair of the block, None for those that did not reach the rule."""
+        if len(self.places) == length:
+            return self.values
+        found: list[Value] = [None] * length
+        for place, value in zip(self.places, self.values, strict=True):
+            found[place] = value
+        return found
 
 
 def blocks(found: Iterable[Pair | BadPair]) -> Iterator[list[Seen]]:
@@ -86,7 +98,7 @@ class Judge:
         measured: dict[str, Values] = {}
         alive = [position for position, seen in enumerate(block) if seen.rule is None]
         for rule in self.rules:
-            values: list[Value] = [None] * len(block)
+            values: list[Value] = []
             pairs = [pair for position in alive if (pair := block[position].pair) is not None]
             decide = rule.decide
             for position, pair, found in zip(alive, pairs, _measure(rule, pairs), strict=True):
@@ -97,11 +109,12 @@ class Judge:
                     value = error
                 if isinstance(value, Exception):
                     self._fail(rule, block[position], value)
+                    values.append(None)
                     continue
-                values[position] = value
+                values.append(value)
                 if verdict is not None:
                     _carry_out(rule, verdict, block[position], pair, value)
-            measured[rule.name] = values
+            measured[rule.name] = Values(alive, values)
             alive = [position for position in alive if block[position].rule is None]
             self._measured[rule.name] += len(pairs)
             self._check(rule)

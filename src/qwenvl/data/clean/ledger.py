@@ -66,7 +66,7 @@ class LedgerWriter:
             [seen.phash for seen in block],
         ]
         for name in self._rules:
-            columns += _split(measured[name])
+            columns += _split(measured[name].spread(len(block)))
         arrays = [
             values if isinstance(values, pa.Array) else pa.array(values, kind)
             for values, kind in zip(columns, self._schema.types, strict=True)
@@ -97,7 +97,7 @@ _KINDS = (("m", pa.float64()), ("w", _TEXT))
 _NUMBERS, _WORDS = frozenset((float, type(None))), frozenset((str, type(None)))
 
 
-def _split(values: Values) -> tuple[Any, Any]:
+def _split(values: Sequence[Value]) -> tuple[Any, Any]:
     """Numbers and words apart, as columns; truths are among the words, numbers that are none are null."""
     kinds = frozenset(map(type, values))
     if kinds <= _WORDS:

@@ -6,15 +6,17 @@ import dataclasses
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from qwenvl.data.clean.rule import Rule, SetRule
 from qwenvl.data.clean.rules import RULES
-from qwenvl.typed import ConfigError, from_dict, nearest, override, read_yaml, to_dict
+from qwenvl.typed import ConfigError, find_recipe, from_dict, nearest, override, read_yaml, to_dict
 
 _FILES = "(read from files)"
+KIND = "clean"
+"""The folder of the packaged recipes."""
+
 OWN = "YOUR_PACKAGE.YOUR_MODULE.YourRule"
 
 
@@ -47,7 +49,7 @@ def load_clean_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -
     `rule.key=value` changes a key of a rule, or adds the rule at the end; `rule=null` takes it out, `rule={}` adds it
     as it is. Raises ConfigError.
     """
-    path = _find(str(name_or_path))
+    path = find_recipe(str(name_or_path), KIND)
     data = read_yaml(path)
     for key in data:
         if key not in ("name", "rules"):
@@ -73,28 +75,10 @@ def recipe_of(plain: Mapping[str, Any], where: str) -> CleanRecipe:
     )
 
 
-def clean_recipes() -> list[str]:
-    """The names of the packaged recipes."""
-    folder = resources.files("qwenvl") / "recipes" / "clean"
-    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
 def _made(name: str, fields: Mapping[str, Any], where: str) -> CleanRecipe:
     entries = tuple((key, _rule(key, given, where)) for key, given in fields.items())
     _check_names([rule.name for _, rule in entries], where)
     return CleanRecipe(name, entries)
-
-
-def _find(name: str) -> Path:
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        if not path.is_file():
-            raise ConfigError(f"there is no recipe file {name}")
-        return path
-    if name not in clean_recipes():
-        names = clean_recipes()
-        raise ConfigError(f"there is no recipe {name!r}{nearest(name, names)}; packaged are: {', '.join(names)}")
-    return Path(str(resources.files("qwenvl") / "recipes" / "clean" / f"{name}.yaml"))
 
 
 def _by_rule(rules: Any, where: str) -> dict[str, Any]:

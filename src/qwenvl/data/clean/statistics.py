@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 from qwenvl.data.clean.rule import Rule, Value
@@ -49,10 +51,30 @@ class Measured:
                 self.counts = [0] * (len(bounds) + 1)
             self.counts[bisect_right(bounds, value)] += 1
         else:
-            word = str(value)[:_LETTERS]
-            # a rule may measure something else of each pair: its words must not fill the memory
-            word = word if word in self.words or len(self.words) < _WORDS else "…"
-            self.words[word] = self.words.get(word, 0) + 1
+            self._word(str(value))
+
+    def add_all(self, values: Sequence[Value], bounds: tuple[float, ...]) -> None:
+        """Count many values, as `add` does one after another."""
+        kinds = set(map(type, values))
+        if kinds <= {float, int, type(None)}:
+            numbers = [value for value in values if value is not None and value == value]
+            self.unknown += len(values) - len(numbers)
+            if numbers and not self.counts:
+                self.counts = [0] * (len(bounds) + 1)
+            for place, count in Counter(map(bisect_right, repeat(bounds), numbers)).items():
+                self.counts[place] += count
+        elif kinds <= {str, bool}:
+            for word, count in Counter(map(str, values)).items():
+                self._word(word, count)
+        else:
+            for value in values:
+                self.add(value, bounds)
+
+    def _word(self, word: str, count: int = 1) -> None:
+        word = word[:_LETTERS]
+        # a rule may measure something else of each pair: its words must not fill the memory
+        word = word if word in self.words or len(self.words) < _WORDS else "…"
+        self.words[word] = self.words.get(word, 0) + count
 
     def merge(self, other: Measured) -> None:
         """Add another unit's counts."""

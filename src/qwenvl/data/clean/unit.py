@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ class LastPass:
                 f"counted were {statistics.read:,}, {statistics.kept:,} and {statistics.dropped:,}"
             )
         shard = {"file": layout.kept(number).name, "rows": rows, "bytes": size}
-        write_json(layout.statistics(number), {"unit": unit.path, "shard": shard, **statistics.to_json()})
+        write_json(layout.statistics(number), {"unit": f"{unit.source}/{unit.stem}", "shard": shard, **statistics.to_json()})
         layout.survivors(number).unlink()
         return statistics.read
 
@@ -126,12 +126,10 @@ def _keep(shard: ShardWriter, block: Sequence[Seen]) -> None:
 
 
 def count_block(
-    counts: SourceCounts, block: Sequence[Seen], rules: Sequence[Rule], measured: dict[str, Values]
+    counts: SourceCounts, block: Sequence[Seen], rules: Sequence[Rule], measured: Mapping[str, Values]
 ) -> None:
     """Add a block to the statistics. Every pair of a unit is of one source."""
     counts.read += len(block)
-    gone_at = {rule.name: place for place, rule in enumerate(rules)}
-    reached = []
     for seen in block:
         for name in seen.changed:
             counts.changed_by[name] = counts.changed_by.get(name, 0) + 1
@@ -140,14 +138,8 @@ def count_block(
             counts.changed += bool(seen.changed)
         else:
             counts.drop(seen.rule, seen.why or "")
-        # what reading dropped before the rules has reached none, what it dropped after them all
-        reached.append(-1 if seen.pair is None else gone_at.get(seen.rule or "", len(rules)))
-    for place, rule in enumerate(rules):
-        found = counts.measured.setdefault(rule.name, Measured())
-        bounds = edges(rule)
-        for value, last in zip(measured[rule.name], reached, strict=True):
-            if last >= place:
-                found.add(value, bounds)
+    for rule in rules:
+        counts.measured.setdefault(rule.name, Measured()).add_all(measured[rule.name].values, edges(rule))
 
 
 def _settle(survivors: Path, path: Path, ledger: Any, drops: Any) -> int:

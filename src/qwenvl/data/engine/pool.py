@@ -20,6 +20,7 @@ from qwenvl.data.engine.errors import WorkerDied, portable
 
 T = TypeVar("T")
 
+_FORKS = "forkserver" in multiprocessing.get_all_start_methods()
 _PATIENCE = 5.0
 """Seconds that a worker gets to end by itself."""
 
@@ -101,26 +102,33 @@ class _Worker:
         return f"its process was ended by {name}{hint}"
 
 
-def _context(work: Callable[[Any], Any], workers: int) -> Any:
-    """Processes are forked from a clean server that has imported what the work needs: quick, and without the threads
-    of this process, which a fork would leave in the midst of what they do.
+def warm_up(module: str, workers: int | None = None) -> None:
+    """Start the server that workers are forked from and let it import `module`, while this process does other things.
+
+    A run does so by itself; calling it before one's own slow imports saves their time.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
+    if not _FORKS:
+        return
     from multiprocessing import forkserver
 
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([_module(work)])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([module])
     # libraries that bring threads of their own share the cores with the other workers
     before = os.environ.get("OMP_NUM_THREADS")
     if before is None:
-        os.environ["OMP_NUM_THREADS"] = str(max(1, cores() // workers))
+        os.environ["OMP_NUM_THREADS"] = str(max(1, cores() // (workers or cores())))
     try:
         forkserver.ensure_running()
     finally:
         if before is None:
             del os.environ["OMP_NUM_THREADS"]
-    return context
+
+
+def _context(work: Callable[[Any], Any], workers: int) -> Any:
+    """Workers are forked from a clean server that has imported what the work needs: quick, and without the threads of
+    this process, which a fork would leave in the midst of what they do.
+    """
+    warm_up(_module(work), workers)
+    return multiprocessing.get_context("forkserver" if _FORKS else "spawn")
 
 
 def cores() -> int:

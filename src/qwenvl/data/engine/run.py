@@ -126,14 +126,15 @@ def _loop(
             attempts[number] = attempt
         for number, result in crew.wait(_TICK):
             attempt = attempts.pop(number)
-            if not isinstance(result, Exception) and not done(units[number]):
+            if done(units[number]):
+                # a worker may die between its mark and its report
+                progress.step(0 if isinstance(result, Exception) else result)
+                in_a_row = 0
+                continue
+            if not isinstance(result, Exception):
                 result = RuntimeError(
                     "it ended well, but what it made is not to be seen here: do all machines share it?"
                 )
-            if not isinstance(result, Exception):
-                progress.step(result)
-                in_a_row = 0
-                continue
             if ends_run(result):
                 raise result
             # further attempts come when all else is done, one behind the other
