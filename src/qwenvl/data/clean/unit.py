@@ -97,7 +97,8 @@ class LastPass:
                 f"counted were {statistics.read:,}, {statistics.kept:,} and {statistics.dropped:,}"
             )
         shard = {"file": layout.kept(number).name, "rows": rows, "bytes": size}
-        write_json(layout.statistics(number), {"unit": f"{unit.source}/{unit.stem}", "shard": shard, **statistics.to_json()})
+        entry = {"unit": f"{unit.source}/{unit.stem}", "shard": shard, **statistics.to_json()}
+        write_json(layout.statistics(number), entry)
         layout.survivors(number).unlink()
         return statistics.read
 
