@@ -21,6 +21,9 @@ from qwenvl.page import page
 UNITS = 8
 """Units that pictures are taken from, evenly spread: the dropped ones are in the input alone, and are read again."""
 
+ROWS = 1000
+"""Pairs of such a unit that are chosen from, its first ones: the others need not be read again, nor held."""
+
 DROPPED, KEPT, WINNERS, ALL = 12, 6, 4, 24
 """Pictures shown of each rule that it dropped, that it kept or changed; duplicates that are shown beside the one that
 stays (which may lie in any unit); pictures kept by all rules.
@@ -55,9 +58,9 @@ def write_pictures(run: PastRun) -> Path:
     sections.append(("kept", "Pairs that all rules kept.", _kept(rows)))
     wanted = {place for *_, cards in sections for card in cards for place in (card.place, card.beside) if place}
     pictures = _read(run, wanted)
-    where = f"{len(chosen)} of {len(run.units):,} units" if len(chosen) < len(run.units) else "all units"
+    units = f"{len(chosen)} of {len(run.units):,} units" if len(chosen) < len(run.units) else "all units"
     intro = (
-        f"<p>From {where}, evenly spread; the same run shows the same pairs. "
+        f"<p>From the first {ROWS:,} pairs of {units}, evenly spread; the same run shows the same pairs. "
         '<a href="report.html">Back to the report</a></p>'
     )
     body = [_section(name, hint, cards, pictures) for name, hint, cards in sections if cards]
@@ -77,10 +80,12 @@ def _titles(run: PastRun) -> list[tuple[str, str, Rule | SetRule | None]]:
 
 
 def _rows(run: PastRun, number: int) -> list[dict[str, Any]]:
-    """A unit's ledger with what the rules on the whole set dropped."""
-    rows: list[dict[str, Any]] = run.ledger(number).drop_columns(["digest", "phash"]).to_pylist()
+    """The first rows of a unit's ledger, with what the rules on the whole set dropped."""
+    ledger = run.ledger(number).slice(0, ROWS).drop_columns(["digest", "phash"])
+    rows: list[dict[str, Any]] = ledger.to_pylist()
     for row, late in run.set_drops(number).items():
-        rows[row] |= {"kept": False, **late}
+        if row < len(rows):
+            rows[row] |= {"kept": False, **late}
     return rows
 
 
