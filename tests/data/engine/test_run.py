@@ -74,12 +74,14 @@ def test_a_unit_is_done_when_its_mark_is_there_even_if_nobody_could_say_so(tmp_p
 
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 from qwenvl.data.engine import run
 from tests.data.engine import jobs
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
     folder = Path(sys.argv[1])
     try:
         run([folder / f"{n}.done" for n in range(40)], jobs.slow, jobs.done, workers=2, quiet=True)

@@ -97,7 +97,7 @@ def _any(needs: Iterable[str]) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class Patterns(Rule):
-    """ "Cleaning the text with certain irregular patterns": the names of those found, which are taken out.
+    """ "Cleaning the text with certain unregular patterns": the names of those found, which are taken out.
 
     The list is the packaged `assets/clean_patterns.yaml`, or `file` in its place; `skip` leaves out entries by their
     names. What the patterns left dangling at either end goes too, and white space becomes single spaces. A caption of
