@@ -61,4 +61,3 @@ def packed_mask(segments: torch.Tensor, branches: torch.Tensor, isolate: bool) -
         allowed = (keys > 0) & causal
     padding = (segments == 0)[:, :, None] & torch.eye(length, dtype=torch.bool, device=segments.device)
     return ((allowed & (queries > 0)) | padding)[:, None]
-
