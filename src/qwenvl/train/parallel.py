@@ -169,4 +169,3 @@ def _enter(
     finally:
         if world > 1 and dist.is_initialized():
             dist.destroy_process_group()
-

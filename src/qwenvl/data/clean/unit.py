@@ -97,8 +97,9 @@ class LastPass:
                 f"counted were {statistics.read:,}, {statistics.kept:,} and {statistics.dropped:,}"
             )
         shard = {"file": layout.kept(number).name, "rows": rows, "bytes": size}
-        entry = {"unit": f"{unit.source}/{unit.stem}", "shard": shard, **statistics.to_json()}
-        write_json(layout.statistics(number), entry)
+        # not its path: an address may hold a secret
+        about = {"unit": f"{unit.source}/{unit.stem}", "shard": shard}
+        write_json(layout.statistics(number), about | statistics.to_json())
         layout.survivors(number).unlink()
         return statistics.read
 
