@@ -16,6 +16,8 @@ _EXTRAS = {
     "torchao": "quantize",
     "ray": "ray",
     **dict.fromkeys(("cv2", "fontTools"), "documents"),
+    "pypdfium2": "pdf",
+    "fastwarc": "warc",
 }
 
 
