@@ -68,9 +68,7 @@ def _records(file: Any, skipped: Counter[str]) -> Iterator[Any]:
         at = begin
         file.seek(begin)
         try:
-            for record in ArchiveIterator(
-                file, record_types=wanted, parse_http=False, max_header_len=_MAX_HEADER, fsspec_args=False
-            ):
+            for record in ArchiveIterator(file, record_types=wanted, parse_http=False, max_header_len=_MAX_HEADER):
                 at, sound = begin + record.stream_pos, True
                 yield record
                 record.consume()
