@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 Rect = tuple[float, float, float, float]
@@ -168,7 +169,7 @@ def _jumps(rects: Sequence[Rect], quarter: int, height: float | None = None) -> 
     """Whether boxes that follow each other are no line: far apart, back to the left, or above each other."""
     extents = [_extent(rect, quarter) for rect in rects]
     tall = height or max(extent[3] - extent[2] for extent in extents)
-    for (begin, end, low, high), (then, _, below, above) in zip(extents, extents[1:], strict=False):
+    for (begin, end, low, high), (then, _, below, above) in pairwise(extents):
         if then - end > _GAP * tall or then < begin - 0.5 * tall:
             return True
         if min(high, above) - max(low, below) < -0.25 * tall:
