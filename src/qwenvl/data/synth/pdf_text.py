@@ -144,9 +144,9 @@ def _joined(cells: Iterable[_Cell]) -> Iterator[_Cell]:
 
 def _gap(cell: _Cell, then: _Cell) -> float | None:
     """How far the second begins behind the first, in heights; None where they are not on a row."""
-    if cell.angle != then.angle:
-        return None
     quarter = _quarter(cell.angle)
+    if quarter != _quarter(then.angle):
+        return None
     _, end, low, high = _extent(cell.rect, quarter)
     begin, _, below, above = _extent(then.rect, quarter)
     shared = min(high, above) - max(low, below)
@@ -184,7 +184,8 @@ class _Reader:
 
     def angle(self, number: int) -> float:
         """How a character is turned, in radians against the clock."""
-        return max(0.0, self._raw.FPDFText_GetCharAngle(self._page, number))
+        with_the_clock = self._raw.FPDFText_GetCharAngle(self._page, number)
+        return math.tau - with_the_clock if with_the_clock > 0 else 0.0
 
     def hidden(self, number: int) -> bool:
         """Whether a character is not painted."""
