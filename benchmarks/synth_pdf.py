@@ -1,4 +1,4 @@
-"""How many PDF pages become a JPEG with lines in a core-second; beside it poppler's two tools, where they are installed.
+"""How many PDF pages become a JPEG with lines in a core-second; beside it poppler's two tools, if installed.
 
     python benchmarks/synth_pdf.py INPUT… [--most 20] [--repeats 3] [--long-side 1000]
 
