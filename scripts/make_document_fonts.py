@@ -32,7 +32,7 @@ FONTS = {
 
 def characters(chinese: bool) -> str:
     """ASCII, Latin-1 and common punctuation; for Chinese ones also all that the package's sentences have."""
-    latin = "".join(map(chr, [*range(0x20, 0x7F), *range(0xA0, 0x100)])) + "–—‘’“”…•·"
+    latin = "".join(map(chr, [*range(0x20, 0x7F), *range(0xA0, 0x100)])) + "–—‘’“”…•·€"
     if not chinese:
         return latin
     words = WORDS.read_text(encoding="utf-8") + COMMON_HANZI

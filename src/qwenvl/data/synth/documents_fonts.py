@@ -135,11 +135,12 @@ def _faces(path: Path) -> Iterator[FontFace]:
 def _face(path: Path, number: int) -> FontFace | None:
     with _tables(str(path), number) as tables:
         name = str(tables["name"].getBestFullName() or path.stem)
+        names = " ".join(str(tables["name"].getDebugName(number)) for number in (1, 4, 6, 16))
         family = int(tables["OS/2"].panose.bFamilyType) if "OS/2" in tables else 0
         coloured = any(tag in tables for tag in ("CBDT", "sbix", "COLR", "SVG "))
         characters = _map(tables)
     # Panose 5 is "Latin symbol": pictures at the places of letters
-    if family == 5 or coloured or any(word in name.lower().replace(" ", "") for word in _NOT_FOR_READING):
+    if family == 5 or coloured or any(word in names.lower().replace(" ", "") for word in _NOT_FOR_READING):
         return None
 
     def writes(letters: str, sample: str) -> bool:
