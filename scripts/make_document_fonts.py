@@ -2,7 +2,8 @@
 
 Needs Debian's packages and fonttools:
 
-    apt-get install fonts-noto-cjk-extra fonts-lxgw-wenkai fonts-ebgaramond fonts-comic-neue && pip install fonttools brotli
+    apt-get install fonts-noto-cjk fonts-lxgw-wenkai fonts-ebgaramond fonts-comic-neue
+    pip install 'qwenvl[documents]'
     python scripts/make_document_fonts.py /usr/share/fonts src/qwenvl/assets/fonts
 
 The Chinese ones have the characters of the sentences that come with the package, and no more. The licence of LXGW

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-cv2 = pytest.importorskip("cv2")
+pytest.importorskip("cv2")
 pytest.importorskip("fontTools")
 pytest.importorskip("brotli")
 
+import cv2
 import numpy as np
 
 from qwenvl.data.synth.documents_draw import _seen, readable, stamp
