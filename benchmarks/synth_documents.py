@@ -41,7 +41,7 @@ def main() -> None:
             characters += sum(len(line.text) for record in found for line in record.lines)
         print(
             f"{title}: {statistics.median(speeds):.1f} images a core-second (from {min(speeds):.1f} to "
-            f"{max(speeds):.1f}); an image has {pixels / pages / 1e6:.2f} megapixels, {characters / pages:.0f} characters"
+            f"{max(speeds):.1f}); each {pixels / pages / 1e6:.2f} megapixels, {characters / pages:.0f} characters"
         )
     print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB at most")
 

@@ -26,6 +26,7 @@ SUFFIXES = (".ttf", ".otf", ".ttc", ".otc", ".woff2")
 BUNDLED = (FONT_PATH, *sorted(Path(FONT_PATH).with_name("fonts").glob("*.woff2")))
 """Fonts that come with the package, all under the SIL Open Font License."""
 
+_SMALL = 1 << 20  # bytes: what such a font takes when it is open is of no account
 _CODES = 0x32000  # hanzi end there
 _MOST_FILES, _MOST_BYTES, _MOST_FACES = 4000, 200 << 20, 40
 _NOT_FOR_READING = (
@@ -62,7 +63,8 @@ class FontFace:
 
     def at(self, size: int, shaped: bool = True) -> ImageFont.FreeTypeFont:
         """The face at `size` pixels per em, with kerning and ligatures if `shaped`. Cached: do not change it."""
-        return _opened(self.file, self.number, size, shaped)
+        opened = _small if _is_small(self.file) else _large
+        return opened(self.file, self.number, size, shaped)
 
 
 def find_fonts(folders: Sequence[Path] = (), system: bool = True) -> tuple[FontFace, ...]:
@@ -190,8 +192,22 @@ def _characters(path: str, number: int) -> bytes:
     return bytes(bits)
 
 
-@functools.lru_cache(maxsize=16)  # a large font takes 3 MiB
-def _opened(path: str, number: int, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
+@functools.cache
+def _is_small(path: str) -> bool:
+    return os.path.getsize(path) < _SMALL
+
+
+@functools.lru_cache(maxsize=80)
+def _small(path: str, number: int, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
+    return _open(path, number, size, shaped)
+
+
+@functools.lru_cache(maxsize=12)  # each takes some 3 MiB
+def _large(path: str, number: int, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
+    return _open(path, number, size, shaped)
+
+
+def _open(path: str, number: int, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
     from PIL import ImageFont, features
 
     engine = ImageFont.Layout.RAQM if shaped and features.check("raqm") else ImageFont.Layout.BASIC
