@@ -38,6 +38,9 @@ ASPECTS = (0.71, 0.71, 0.71, 0.77, 1.0, 1.41, 1.33, 1.78, 0.5, 0.56)
 VIEWS = {"flat": 0.26, "scan": 0.2, "photo": 0.36, "over": 0.18}
 """How a page is seen: as it is, on a scanner, photographed on a table; `over` has the text on the picture itself."""
 
+_SHARING, _SHARED = 128, 6
+"""So many pages that follow one another are set in so many faces: what was drawn for one serves the next."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -74,7 +77,9 @@ def draw(look: Look, seed: int, index: int, dropped: Counter[str]) -> Document |
         # long texts are hard to read on a photograph
         layout = poster if rng.random() < 0.8 else layout
     page_size, warp = _seen(rng, view, size)
-    page = Sheet(rng, look.source, language, look.faces[language], *page_size, look.smallest, dropped)
+    every = look.faces[language]
+    faces = random.Random(f"faces {seed} {index // _SHARING}").sample(every, min(_SHARED, len(every)))
+    page = Sheet(rng, look.source, language, faces, every, *page_size, look.smallest, dropped)
     layout(page)
     kept, quads = readable(page.lines, page_size, warp, look.smallest * SMALLEST[language], dropped)
     if not kept:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,14 +26,17 @@ SUFFIXES = (".ttf", ".otf", ".ttc", ".otc", ".woff2")
 BUNDLED = (FONT_PATH, *sorted(Path(FONT_PATH).with_name("fonts").glob("*.woff2")))
 """Fonts that come with the package, all under the SIL Open Font License."""
 
+_SMALL = 1 << 20  # bytes: what such a font takes when it is open is of no account
 _CODES = 0x32000  # hanzi end there
 _MOST_FILES, _MOST_BYTES, _MOST_FACES = 4000, 200 << 20, 40
 _NOT_FOR_READING = (
     *("symbol", "dingbat", "emoji", "icon", "awesome", "barcode", "braille", "math", "webdings", "wingdings"),
     *("lastresort", "music", "chess", "blank", "tofu", "redacted", "blokk", "ornament"),
 )
+_FOREIGN = re.compile(r"\b(JP|KR|Mono CJK)\b")
 _LATIN = "".join(map(chr, range(0x21, 0x7F)))
-_COMMON_HANZI = "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之"
+COMMON_HANZI = "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之"
+"""A font that lacks one of these is no Chinese font."""
 
 
 class FontError(ValueError):
@@ -57,9 +61,10 @@ class FontFace:
             if not character.isspace()
         )
 
-    def at(self, size: int) -> ImageFont.FreeTypeFont:
-        """The face at `size` pixels per em. Cached: do not change it."""
-        return _opened(self.file, self.number, size)
+    def at(self, size: int, shaped: bool = True) -> ImageFont.FreeTypeFont:
+        """The face at `size` pixels per em, with kerning and ligatures if `shaped`. Cached: do not change it."""
+        opened = _small if _is_small(self.file) else _large
+        return opened(self.file, self.number, size, shaped)
 
 
 def find_fonts(folders: Sequence[Path] = (), system: bool = True) -> tuple[FontFace, ...]:
@@ -132,21 +137,28 @@ def _faces(path: Path) -> Iterator[FontFace]:
 def _face(path: Path, number: int) -> FontFace | None:
     with _tables(str(path), number) as tables:
         name = str(tables["name"].getBestFullName() or path.stem)
+        names = " ".join(str(tables["name"].getDebugName(number)) for number in (1, 4, 6, 16))
         family = int(tables["OS/2"].panose.bFamilyType) if "OS/2" in tables else 0
         coloured = any(tag in tables for tag in ("CBDT", "sbix", "COLR", "SVG "))
         characters = _map(tables)
     # Panose 5 is "Latin symbol": pictures at the places of letters
-    if family == 5 or coloured or any(word in name.lower().replace(" ", "") for word in _NOT_FOR_READING):
+    if family == 5 or coloured or any(word in names.lower().replace(" ", "") for word in _NOT_FOR_READING):
         return None
+
+    def writes(letters: str, sample: str) -> bool:
+        return all(ord(letter) in characters for letter in letters) and _shows(path, number, sample)
+
     languages: list[Language] = []
-    if all(ord(character) in characters for character in _LATIN) and _writes(path, number, "AnQ8"):
+    # the faces of a collection of Chinese, Japanese and Korean share their Latin letters
+    if (number == 0 or ord("的") not in characters) and writes(_LATIN, "AnQ8"):
         languages.append("en")
-    if all(ord(character) in characters for character in _COMMON_HANZI) and _writes(path, number, "的国来"):
+    # Japanese and Korean forms of hanzi are not the Chinese ones; those of the monospaced faces are the others'
+    if not _FOREIGN.search(name) and writes(COMMON_HANZI, "的国来"):
         languages.append("zh")
     return FontFace(str(path), number, name, tuple(languages)) if languages else None
 
 
-def _writes(path: Path, number: int, characters: str) -> bool:
+def _shows(path: Path, number: int, characters: str) -> bool:
     """Whether the characters have ink and differ from one another and from the sign for what is missing."""
     from PIL import ImageFont
 
@@ -163,6 +175,8 @@ def _tables(path: str, number: int) -> Any:
 
 def _map(tables: Any) -> frozenset[int]:
     """The Unicode code points of a font; those that name no character are left out."""
+    # names of glyphs, which the map is told in, would take a large font's outlines to be read
+    tables.setGlyphOrder([str(number) for number in range(tables["maxp"].numGlyphs)])
     best = tables.getBestCmap() or {}
     return frozenset(code for code in best if code < 0xE000 or unicodedata.category(chr(code)) not in ("Co", "Cn"))
 
@@ -178,8 +192,23 @@ def _characters(path: str, number: int) -> bytes:
     return bytes(bits)
 
 
-@functools.lru_cache(maxsize=48)
-def _opened(path: str, number: int, size: int) -> ImageFont.FreeTypeFont:
-    from PIL import ImageFont
+@functools.cache
+def _is_small(path: str) -> bool:
+    return os.path.getsize(path) < _SMALL
 
-    return ImageFont.truetype(path, size, index=number)
+
+@functools.lru_cache(maxsize=80)
+def _small(path: str, number: int, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
+    return _open(path, number, size, shaped)
+
+
+@functools.lru_cache(maxsize=12)  # each takes some 3 MiB
+def _large(path: str, number: int, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
+    return _open(path, number, size, shaped)
+
+
+def _open(path: str, number: int, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
+    from PIL import ImageFont, features
+
+    engine = ImageFont.Layout.RAQM if shaped and features.check("raqm") else ImageFont.Layout.BASIC
+    return ImageFont.truetype(path, size, index=number, layout_engine=engine)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.uint8]
 
-SIZES = tuple(sorted({round(9 * 1.085**step) for step in range(36)}))
+SIZES = tuple(sorted({round(9 * 1.11**step) for step in range(28)}))
 """Pixels per em that are drawn: few enough that pages share what was drawn before."""
 
 _MOST_BYTES = 80 << 20
@@ -76,8 +76,9 @@ def ink(face: FontFace, size: int, text: str, turned: bool = False) -> Ink:
 
 
 def _drawn(face: FontFace, size: int, text: str) -> Ink:
-    font = face.at(size)
-    advance = font.getlength(text)
+    # a single character has nothing to be shaped with, which in large fonts takes most of the time
+    font = face.at(size, shaped=len(text) > 1)
+    advance = _hanzi_width(face, size) if _FIRST <= text <= _LAST and len(text) == 1 else font.getlength(text)
     # strokes may lie out of the em square
     pad = size // 2 + 4
     base = pad + size
@@ -90,6 +91,13 @@ def _drawn(face: FontFace, size: int, text: str) -> Ink:
 
 
 _FAINT = 23
+_FIRST, _LAST = "\u4e00", "\u9fff"
+
+
+@functools.lru_cache(maxsize=1024)
+def _hanzi_width(face: FontFace, size: int) -> float:
+    """That of all hanzi: they stand in squares."""
+    return face.at(size, shaped=False).getlength("一")
 
 
 def _turned(upright: Ink, size: int) -> Ink:

@@ -40,12 +40,16 @@ _CELLS: tuple[Align, Align] = ("left", "right")
 
 @dataclass
 class Sheet:
-    """A page of width × height pixels in one language, while it is filled."""
+    """A page of width × height pixels in one language, while it is filled.
+
+    It is set in `faces`; where they lack a character, in one of `others`.
+    """
 
     rng: random.Random
     source: TextSource
     language: Language
     faces: Sequence[FontFace]
+    others: Sequence[FontFace]
     width: int
     height: int
     smallest: float
@@ -83,9 +87,9 @@ class Sheet:
     def fit(self, texts: Sequence[str], face: FontFace) -> tuple[str, FontFace]:
         """The texts that `face` has the characters of, joined; where it has none, those of another face."""
         between = " " if self.language == "en" else ""
-        others = self.rng.sample(self.faces, min(_FACES_TRIED, len(self.faces))) if texts else []
-        # the last, which comes with the package, has all common hanzi
-        for one in (face, *others, self.faces[0]):
+        others = self.rng.sample(self.others, min(_FACES_TRIED, len(self.others)))
+        # the last one comes with the package and has all common hanzi
+        for one in (face, *self.faces, *others, self.others[0]):
             kept = [text for text in texts if one.has(text)]
             if kept:
                 self.dropped["sentence: no font has all its characters"] += len(texts) - len(kept)

@@ -34,13 +34,13 @@ class Warp:
 
     def forward(self, points: Floats) -> Floats:
         """Where points [N, 2] of the page come to lie in the picture."""
-        bent = np.column_stack([points[:, 0], points[:, 1] + self._rise(points[:, 0])])
+        bent: Floats = np.stack([points[:, 0], points[:, 1] + self._rise(points[:, 0])], axis=1)
         return _project(self.matrix, bent)
 
     def inverse(self, points: Floats) -> Floats:
         """Where points [N, 2] of the picture come from."""
-        bent = _project(np.linalg.inv(self.matrix), points)
-        return np.column_stack([bent[:, 0], bent[:, 1] - self._rise(bent[:, 0])])
+        bent = _project(np.asarray(np.linalg.inv(self.matrix), np.float64), points)
+        return np.stack([bent[:, 0], bent[:, 1] - self._rise(bent[:, 0])], axis=1)
 
     def quads(self, boxes: Floats) -> Floats:
         """The corners [N, 4, 2] of boxes [N, 4] (x0, y0, x1, y1) of the page: clockwise from the top-left, around all
@@ -79,7 +79,7 @@ class Warp:
         found = cv2.remap(page, coarse, fine, cv2.INTER_LINEAR, dst=onto, borderMode=mode, borderValue=fill)
         return np.asarray(found, np.uint8)
 
-    def _rise(self, x: Floats) -> Floats:
+    def _rise(self, x: NDArray[np.floating]) -> Floats:
         height, length, phase = self.bend
         if not height:
             return np.zeros_like(x)
