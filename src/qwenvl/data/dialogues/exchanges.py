@@ -9,7 +9,7 @@ from typing import Literal
 
 from qwenvl.data.clean.rules.script import count_han, language_of
 from qwenvl.data.dialogues.wordings import Wordings
-from qwenvl.sample import Caption, Image, Language, Part, Phrase, Record, Region, Text, Turn
+from qwenvl.sample import QA, Caption, Image, Language, Part, Phrase, Record, Region, Text, Turn
 from qwenvl.tasks.grounding import answer as grounded_answer
 
 Kind = Literal["describe", "grounded", "ask", "where", "what", "read", "compare", "common", "which", "both"]
@@ -48,7 +48,8 @@ def exchanges(
 def languages_of(record: Record) -> dict[Language, int]:
     """How many annotations a record has in each language; its text lines count where it has nothing else."""
     found: dict[Language, int] = {}
-    for item in (*record.captions, *record.qas, *record.phrases):
+    items: tuple[Caption | QA | Phrase, ...] = (*record.captions, *record.qas, *record.phrases)
+    for item in items:
         found[item.language] = found.get(item.language, 0) + 1
     if not found and record.lines:
         found[language_of(" ".join(line.text for line in record.lines))] = len(record.lines)

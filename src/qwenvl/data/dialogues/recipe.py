@@ -6,10 +6,10 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from qwenvl.data.dialogues.llm.settings import LanguageModel
-from qwenvl.typed import ConfigError, find_recipe, from_dict, read_yaml
+from qwenvl.typed import ConfigError, find_recipe, from_dict, read_yaml, to_dict
 
 KIND = "dialogues"
 """The folder of the packaged recipes."""
@@ -116,6 +116,15 @@ def load_dialogue_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()
     recipe = from_dict(DialogueRecipe, read_yaml(path, overrides), path.name)
     _check(recipe, path.name)
     return recipe
+
+
+def identity(recipe: DialogueRecipe) -> dict[str, Any]:
+    """What decides a corpus, as plain values: not how, where or for how much the language model is asked."""
+    found: dict[str, Any] = to_dict(recipe)
+    for key in ("base_url", "key_env", "concurrency", "timeout", "retries", "wait", "give_up", "price", "max_cost",
+                "cache"):  # fmt: skip
+        (found["strategies"]["llm"] or {}).pop(key, None)
+    return found
 
 
 def _check(recipe: DialogueRecipe, where: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from qwenvl.data.clean.layout import alone
 from qwenvl.data.dialogues.gather import BUCKETS, TEXTS, Gathered, gather
 from qwenvl.data.dialogues.layout import Layout, prepare, read_json, tidy
+from qwenvl.data.dialogues.llm.ask import ask_all
 from qwenvl.data.dialogues.recipe import DialogueRecipe
 from qwenvl.data.dialogues.report import examples_page, statistics
 from qwenvl.data.dialogues.report_page import statistics_page
@@ -55,7 +56,7 @@ def make(
     load_wordings(recipe.wordings)
     folder = Path(os.path.abspath(out))
     with alone(folder):
-        layout, corpus = prepare(folder, to_dict(recipe), fresh)
+        layout, corpus = prepare(folder, identity(recipe), fresh)
         if not layout.finished.exists():
             _work(layout, recipe, corpus, workers, strict, quiet)
         return read_json(layout.finished)
@@ -68,14 +69,11 @@ def _work(layout: Layout, recipe: DialogueRecipe, corpus: str, workers: int | No
     units = units_of(ShardReader(layout.gathered / BUCKETS).shards, recipe.rows_per_unit)
     compose = Compose(layout, recipe)
     run(units, compose, compose.done, workers=workers, quiet=quiet, title="joining", noun="conversations").check(_name)
-    if recipe.strategies.llm is not None:
-        from qwenvl.data.dialogues.llm.ask import ask_all
-
-        ask_all(layout, recipe, corpus, units, quiet)
+    llm = ask_all(layout, recipe, corpus, units, quiet) if recipe.strategies.llm is not None else None
     talks, wanted = _talks(layout, recipe, units)
     finish = Finish(layout, recipe, talks)
     run(units, finish, finish.done, workers=workers, quiet=quiet, title="writing", noun="conversations").check(_name)
-    _end(layout, recipe, units, found, wanted)
+    _end(layout, recipe, units, found, wanted, llm)
 
 
 def units_of(buckets: Sequence[int], rows: int) -> list[Unit]:
@@ -116,7 +114,7 @@ def _talks(layout: Layout, recipe: DialogueRecipe, units: Sequence[Unit]) -> tup
     return tuple(tuple(places[a:b]) for a, b in pairwise(cuts)), wanted
 
 
-def _end(layout: Layout, recipe: DialogueRecipe, units: Sequence[Unit], found: Gathered, wanted: int) -> None:
+def _end(layout: Layout, recipe: DialogueRecipe, units: Sequence[Unit], found: Gathered, wanted: int, llm: Any) -> None:
     """The manifest, card, examples and, last of all, the statistics."""
     tally, shards = Tally(), []
     for unit in units:
@@ -129,7 +127,7 @@ def _end(layout: Layout, recipe: DialogueRecipe, units: Sequence[Unit], found: G
         reasons = ", ".join(f"{name} {count:,}" for name, count in tally.dropped.most_common(4))
         raise DataError(f"{layout.out}: the sources gave no conversation ({reasons or 'no record with a picture'})")
     write_manifest(layout.out, shards, {"recipe": to_dict(recipe)})
-    told = statistics(recipe, found, tally, wanted, None)
+    told = statistics(recipe, found, tally, wanted, llm)
     rows = sum(int(shard["rows"]) for shard in shards)
     write_text(layout.out / "README.md", _CARD.format(rows=rows, name=recipe.name))
     write_text(layout.out / "examples.html", examples_page(recipe, layout.out))

@@ -18,7 +18,7 @@ from qwenvl.data.dialogues.exchanges import (
 from qwenvl.data.dialogues.recipe import DialogueRecipe
 from qwenvl.data.dialogues.strategies import Made, fitting, in_turn, kinds_of, pick_language, short_enough
 from qwenvl.data.dialogues.wordings import Wordings
-from qwenvl.sample import Language, Part, Record, Text
+from qwenvl.sample import Caption, Language, Part, Phrase, Record, Text
 
 NEAR = 32
 """Among so many pictures the one with most words in common is chosen."""
@@ -28,6 +28,8 @@ _APART = 0.34
 
 _WORD = re.compile(r"[a-z]{3,}|[\u3400-\u9fff]")
 _PLAIN = frozenset(
+    ("the", "and", "with", "are", "for", "this", "that", "there", "from", "his", "her", "its", "one", "two", "some")
+)
     ["the", "and", "with", "are", "for", "this", "that", "there", "from", "his", "her", "its", "one", "two", "some"]
 )
 
@@ -79,8 +81,8 @@ def several_pictures(
 
 def words_of(record: Record, language: Language) -> frozenset[str]:
     """The words of a record's captions and phrases, of Chinese the characters."""
-    text = " ".join(item.text for item in (*record.captions, *record.phrases) if item.language == language)
-    return _words(text)
+    items: tuple[Caption | Phrase, ...] = (*record.captions, *record.phrases)
+    return _words(" ".join(item.text for item in items if item.language == language))
 
 
 def _about_all(group: Sequence[Record], language: Language, words: Wordings, rng: random.Random) -> list[Exchange]:

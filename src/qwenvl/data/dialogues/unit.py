@@ -188,10 +188,10 @@ class Finish:
             begin += rows
 
 
-def write_outcome(folder: Path, mark: Path, found: Outcome) -> None:
-    """Write what a pass made, and last its mark with the counts."""
+def write_outcome(folder: Path, mark: Path, found: Outcome, **more: Any) -> None:
+    """Write what a pass made, and last its mark with the counts and what `more` there is to say."""
     write_shards(found.records, folder)
-    write_json(mark, {"tally": found.tally.to_json(), "dropped": found.dropped})
+    write_json(mark, {"tally": found.tally.to_json(), "dropped": found.dropped, **more})
 
 
 def read_records(folder: Path) -> list[Record]:
