@@ -12,7 +12,7 @@ from qwenvl.data.clean.layout import alone
 from qwenvl.data.dialogues.gather import BUCKETS, TEXTS, Gathered, gather
 from qwenvl.data.dialogues.layout import Layout, prepare, read_json, tidy
 from qwenvl.data.dialogues.llm.ask import ask_all
-from qwenvl.data.dialogues.recipe import DialogueRecipe
+from qwenvl.data.dialogues.recipe import DialogueRecipe, identity
 from qwenvl.data.dialogues.report import examples_page, statistics
 from qwenvl.data.dialogues.report_page import statistics_page
 from qwenvl.data.dialogues.statistics import Tally

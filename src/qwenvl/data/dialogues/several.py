@@ -30,8 +30,6 @@ _WORD = re.compile(r"[a-z]{3,}|[\u3400-\u9fff]")
 _PLAIN = frozenset(
     ("the", "and", "with", "are", "for", "this", "that", "there", "from", "his", "her", "its", "one", "two", "some")
 )
-    ["the", "and", "with", "are", "for", "this", "that", "there", "from", "his", "her", "its", "one", "two", "some"]
-)
 
 
 def groups(

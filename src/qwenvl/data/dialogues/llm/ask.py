@@ -6,7 +6,8 @@ import asyncio
 import random
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,9 @@ class Asker:
         self._recipe, self._settings, self._cache, self._client = recipe, settings, cache, client
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._unanswered = 0
-        self._reserved = 0.0
+        self._reserved, self._under_way = 0.0, 0
+        self._stop: StopRun | None = None
+        self._ended = asyncio.Condition()
         spent = cache.spent()
         self._cost = cost(settings, spent.input, spent.output)
 
@@ -117,21 +120,25 @@ class Asker:
         """The conversations about some records, in their order whatever came first, and how answers failed."""
         rejected: Counter[str] = Counter()
 
-        async def one(record: Record) -> _Asked:
+        async def one(record: Record) -> _Asked | None:
             async with self._slots:
-                asked = await self._about(record, rejected)
+                if self._stop is not None:
+                    return None
+                try:
+                    asked = await self._about(record, rejected)
+                except StopRun as error:
+                    # what is under way is paid for, so the others come to their end
+                    self._stop = self._stop or error
+                    return None
             bar.update()
             return asked
 
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(one(record)) for record in records]
-        except BaseExceptionGroup as group:
-            # what ends the run, not what it cut off
-            raise group.exceptions[0] from None
+        results = await asyncio.gather(*map(one, records))
+        if self._stop is not None:
+            raise self._stop
         found = Outcome()
-        for record, task in zip(records, running, strict=True):
-            asked = task.result()
+        for record, asked in zip(records, results, strict=True):
+            assert asked is not None
             if asked.turns:
                 found.keep(LLM, asked.language, [record], asked.turns, self._recipe.picture_tokens)
             else:
@@ -172,25 +179,36 @@ class Asker:
         if known is not None:
             return known
         most = cost(settings, sum(len(m["content"].encode()) for m in task.messages), settings.max_tokens)
-        self._reserve(most)
-        try:
+        async with self._room(most):
             reply = await self._client.ask(request)
-        finally:
-            self._reserved -= most
+            self._cost += cost(settings, reply.input or 0, reply.output or 0)
         self._cache.keep(key, reply, settings.model)
-        self._cost += cost(settings, reply.input or 0, reply.output or 0)
         self._unanswered = 0
         return reply
 
-    def _reserve(self, most: float) -> None:
-        """Room for what a request may cost at most; a token has at least a byte."""
+    @asynccontextmanager
+    async def _room(self, most: float) -> AsyncIterator[None]:
+        """Room for what a request may cost at most (a token has at least a byte), once others left it. Raises StopRun
+        where there is none.
+        """
         limit = self._settings.max_cost
-        if limit is not None and self._cost + self._reserved + most > limit:
+        if limit is not None:
+            async with self._ended:
+                await self._ended.wait_for(lambda: not self._under_way or self._cost + self._reserved + most <= limit)
+        if limit is not None and self._cost + most > limit:
             raise StopRun(
                 f"the next request could bring the cost beyond max_cost {limit:g} (spent: {self._cost:.4g}); what is "
                 "done is kept: raise strategies.llm.max_cost and run the same command again"
             )
         self._reserved += most
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._reserved -= most
+            self._under_way -= 1
+            async with self._ended:
+                self._ended.notify_all()
 
     def _count_unanswered(self, error: NoReply) -> None:
         if not error.again:  # it answered, only not to this

@@ -100,7 +100,8 @@ class Cache:
             ).fetchall()
         except sqlite3.Error as error:
             raise self._broken(error) from error
-        return Spent(*counts, dict(failures))
+        paid, from_cache, taken, written = counts
+        return Spent(paid, from_cache, taken, written, dict(failures))
 
     def __enter__(self) -> Cache:
         return self

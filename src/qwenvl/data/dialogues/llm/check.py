@@ -25,10 +25,10 @@ _SPEAKS_OF_NOTES = re.compile(
     r"description|context|data))\b|标注|坐标|边界框|说明文字|(?:根据|给出的|提供的)(?:描述|信息|文本|笔记)|笔记",
     re.IGNORECASE,
 )
-_ENGLISH = frozenset(
-    ("the", "of", "and", "to", "are", "it", "this", "that", "with", "what", "where", "which", "how", "there", "has")
-    + ("is", "does", "can", "on", "at", "who", "why")
-)
+_FUNCTION_WORDS = """
+the of and to are it this that with what where which how there has is does can on at who why
+"""
+_ENGLISH = frozenset(_FUNCTION_WORDS.split())
 _ENOUGH_WORDS, _ENGLISH_SHARE = 8, 0.08
 
 
