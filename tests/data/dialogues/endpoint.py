@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -107,10 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _raw(self, status: int, body: bytes) -> None:
         self._begin(status, len(body))
-        try:
+        with suppress(OSError):  # the client has seen enough
             self.wfile.write(body)
-        except OSError:
-            pass
 
     def _begin(self, status: int, length: int, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
