@@ -16,6 +16,7 @@ from qwenvl.data.dialogues.run import make
 from qwenvl.data.sources import DataError, open_source
 from qwenvl.sample import Image, Record, Region, Text
 from qwenvl.typed import ConfigError
+from tests.data.dialogues.conftest import write
 
 Made = Callable[..., Any]
 
@@ -188,3 +189,25 @@ def test_own_wordings(recipe_of: Made, tmp_path: Path) -> None:
     (tmp_path / "w.yaml").write_text('where: {one: {en: ["Where?"]}}')
     with pytest.raises(ConfigError, match=r"must have \{it\}"):
         make(recipe, tmp_path / "other", workers=1, quiet=True)
+
+
+def test_single_questions_in_conversation_form_are_joined_too(recipe_of: Made, pictures: Path, tmp_path: Path) -> None:
+    rows = [
+        {"id": f"r{i}", "image": "0.png", "conversations": [
+            {"from": "human", "value": f"<image>\nWhat is number {i}?"},
+            {"from": "gpt", "value": "<ref>dog</ref><box>(100,100),(500,500)</box>"}]}
+        for i in range(3)
+    ]  # fmt: skip
+    write(pictures / "llava.jsonl", rows)
+    recipe = recipe_of({"multi_turn": {"turns": [3, 3]}}, sources=[{"source": str(pictures / "llava.jsonl")}])
+    make(recipe, tmp_path / "out", workers=1, quiet=True)
+    (record,) = records(tmp_path / "out")
+    assert sorted(text.strip("·") for text in words(record)[::2]) == [f"What is number {i}?" for i in range(3)]
+    assert [part.image for turn in record.dialogues[0] for part in turn.parts if isinstance(part, Region)] == [0] * 3
+
+
+def test_a_text_source_with_pictures_is_told_of(recipe_of: Made, pictures: Path, tmp_path: Path) -> None:
+    text = {"share": 0.5, "sources": [{"source": str(pictures / "data.jsonl")}]}
+    found = make(recipe_of({"several_tasks": {}}, text=text), tmp_path / "out", workers=1, quiet=True)
+    assert found["dropped"]["data.jsonl"] == {"has a picture: name it among the sources": 24}
+    assert found["text"]["kept"] == 0

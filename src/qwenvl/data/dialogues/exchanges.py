@@ -51,9 +51,43 @@ def languages_of(record: Record) -> dict[Language, int]:
     items: tuple[Caption | QA | Phrase, ...] = (*record.captions, *record.qas, *record.phrases)
     for item in items:
         found[item.language] = found.get(item.language, 0) + 1
+    for question, answer in single_exchanges(record):
+        language = _said_in((*question, *answer))
+        found[language] = found.get(language, 0) + 1
     if not found and record.lines:
         found[language_of(" ".join(line.text for line in record.lines))] = len(record.lines)
     return found
+
+
+def questions(record: Record, language: Language) -> list[tuple[tuple[Part, ...], tuple[Part, ...]]]:
+    """The questions about a record's picture with their answers, each once: its own, and conversations of one alone."""
+    own = [((Text(qa.question),), (Text(qa.answer),)) for qa in record.qas if qa.language == language]
+    told = [pair for pair in single_exchanges(record) if _said_in((*pair[0], *pair[1])) == language]
+    found: dict[tuple[Part, ...], tuple[Part, ...]] = {}
+    for question, answer in (*own, *told):
+        found.setdefault(question, answer)
+    return list(found.items())
+
+
+def single_exchanges(record: Record) -> list[tuple[tuple[Part, ...], tuple[Part, ...]]]:
+    """The record's conversations that are one question about its one picture, which stands before it, and an answer."""
+    found = []
+    for turns in record.dialogues if len(record.images) == 1 else ():
+        if [turn.role for turn in turns] != ["user", "assistant"] or not isinstance(turns[0].parts[0], Image):
+            continue
+        question, answer = turns[0].parts[1:], turns[1].parts
+        if question and not any(isinstance(part, Image) for part in (*question, *answer)):
+            found.append((question, answer))
+    return found
+
+
+def said_in(turns: Iterable[Turn]) -> Language:
+    """The language of most of a conversation's words."""
+    return _said_in(part for turn in turns for part in turn.parts)
+
+
+def _said_in(parts: Iterable[Part]) -> Language:
+    return language_of(" ".join(part.text for part in parts if isinstance(part, Text)))
 
 
 def best_caption(record: Record, language: Language) -> Caption | None:
@@ -85,8 +119,7 @@ class _Asker:
         return [self._made("grounded", *grounded_answer(max(captions, key=lambda c: (len(c.spans), len(c.text)))))]
 
     def ask(self) -> list[Exchange]:
-        own = {qa.question: qa for qa in reversed(self.record.qas) if qa.language == self.language}
-        return [self._made("ask", Text(qa.answer), question=qa.question) for qa in reversed(own.values())]
+        return [self._made("ask", *said, question=asked) for asked, said in questions(self.record, self.language)]
 
     def where(self) -> list[Exchange]:
         found = sought(self.record, self.language)
@@ -94,9 +127,7 @@ class _Asker:
 
     def what(self) -> list[Exchange]:
         own = [p for p in self.record.phrases if p.language == self.language and p.description and p.boxes]
-        return [
-            self._made("what", Text(p.description or ""), place=(Region(None, p.boxes, (), self.image),)) for p in own
-        ]
+        return [self._made("what", Text(p.description or ""), place=(Region(None, p.boxes),)) for p in own]
 
     def read(self) -> list[Exchange]:
         if not self.record.lines:
@@ -107,8 +138,10 @@ class _Asker:
         form = "one" if self.number is None else "numbered"
         numbered = {} if self.number is None else {"n": self.number}
         question = self.words.say(f"{kind}.{form}", self.language, self.rng, **values, **numbered)
-        placed = (replace(part, image=self.image) if isinstance(part, Region) else part for part in answer)
-        return Exchange(kind, question, tuple(placed))
+        return Exchange(kind, self._placed(question), self._placed(answer))
+
+    def _placed(self, parts: Iterable[Part]) -> tuple[Part, ...]:
+        return tuple(replace(part, image=self.image) if isinstance(part, Region) else part for part in parts)
 
 
 def conversation(images: Sequence[Image], asked: Iterable[Exchange]) -> tuple[Turn, ...]:

@@ -22,7 +22,7 @@ from qwenvl.data.dialogues.recipe import DialogueRecipe, SourceSpec
 from qwenvl.data.dialogues.strategies import TOO_LONG
 from qwenvl.data.images import ImageError, encode
 from qwenvl.data.shards import ShardWriter, write_manifest, write_shards
-from qwenvl.data.sources import BadRows, open_source
+from qwenvl.data.sources import BadRows, DataError, open_source
 from qwenvl.sample import Image, Record, Turn
 
 T = TypeVar("T")
@@ -76,6 +76,8 @@ def gather(recipe: DialogueRecipe, folder: Path, strict: bool, quiet: bool) -> G
                 try:
                     buckets.add(record)
                 except ImageError as error:
+                    if strict:
+                        raise DataError(f"{record.source}, {record.id}: {error}") from error
                     found.drop(record.source, "the picture can not be read")
                     bar.write(str(error))
         if recipe.text is not None:

@@ -56,7 +56,7 @@ def _strategies(found: Mapping[str, Any]) -> str:
                   f"{sum(sum(row['dropped'].values()) for row in found['strategies']):,}"), "main"))  # fmt: skip
     header = ("", "", "conversations", "share", "questions each", "places", "English", "Chinese", "dropped")
     return (
-        "<h2>Conversations</h2><p>By how they were made. <a href='examples.html'>Some of each, as training sees "
+        "<h2>Conversations</h2><p>By how they were made; the recipe's weights are of records, which may give several. <a href='examples.html'>Some of each, as training sees "
         f"them</a>.</p><div class='wide'>{table(header, rows)}</div>"
     )
 
@@ -109,7 +109,7 @@ def _shapes(found: Mapping[str, Any]) -> str:
         chart = histogram(found["token_edges"], row["tokens"], limit)
         bars = [_bars(name, row[key]) for name, key in (("questions", "turns"), ("pictures", "pictures"))]
         out.append(
-            f"<h3>{_NAMES[row['name']]}</h3><div class='side'>{''.join(bars)}"
+            f"<h3>{_NAMES[row['name']]}</h3><div class='length'>{''.join(bars)}"
             f"<figure><figcaption>tokens (estimated)</figcaption>{chart}</figure></div>"
         )
     return "<h2>Length</h2>" + "".join(out)
@@ -157,5 +157,7 @@ def _sources(found: Mapping[str, Any]) -> str:
 
 _STYLE = """<style>
 figure { margin: 0; } figcaption { font-size: .8rem; color: #4a5568; } figure svg { display: block; }
+.length { display: flex; gap: 2rem; align-items: flex-start; }
+.length .scores svg { width: 6rem; height: auto; }
 .scores td:has(svg), .scores td:nth-child(2) { text-align: left; }
 </style>"""

@@ -46,13 +46,13 @@ def groups(
             by_language.setdefault(pick_language(usable, rng), []).append(record)
     for language, left in sorted(by_language.items()):
         rng.shuffle(left)
+        words = {id(record): words_of(record, language) for record in left}
         while len(left) >= spec.pictures[0]:
             count = min(rng.randint(*spec.pictures), len(left))
             group = [left.pop(0)]
             while len(group) < count:
-                known = words_of(group[0], language)
-                near = max(range(min(NEAR, len(left))), key=lambda i: (len(known & words_of(left[i], language)), -i))
-                group.append(left.pop(near))
+                shared = [len(words[id(group[0])] & words[id(record)]) for record in left[:NEAR]]
+                group.append(left.pop(shared.index(max(shared))))
             found.append((language, group))
     return found
 

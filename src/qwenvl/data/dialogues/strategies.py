@@ -6,11 +6,19 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from qwenvl.data.clean.rules.script import language_of
-from qwenvl.data.dialogues.exchanges import Exchange, Kind, conversation, exchanges, languages_of, tokens, turn_tokens
+from qwenvl.data.dialogues.exchanges import (
+    Exchange,
+    Kind,
+    conversation,
+    exchanges,
+    languages_of,
+    questions,
+    tokens,
+    turn_tokens,
+)
 from qwenvl.data.dialogues.recipe import DialogueRecipe, Strategy
 from qwenvl.data.dialogues.wordings import Wordings
-from qwenvl.sample import Image, Language, Record, Text, Turn
+from qwenvl.sample import Image, Language, Record, Turn
 
 TOO_LONG = "longer than max_tokens"
 
@@ -32,7 +40,7 @@ def possible(record: Record, recipe: DialogueRecipe) -> list[Strategy]:
     single = len(record.images) == 1
     fits: dict[Strategy, bool] = {
         "as_is": bool(record.dialogues),
-        "multi_turn": chosen.multi_turn is not None and _joinable(record, chosen.multi_turn.turns[0]) != [],
+        "multi_turn": chosen.multi_turn is not None and bool(_joinable(record, chosen.multi_turn.turns[0])),
         "several_tasks": single and any(len(some) > 1 for some in kinds.values()),
         "several_pictures": single and any(some - {"read"} for some in kinds.values()),
         "llm": single and known,
@@ -57,7 +65,7 @@ def multi_turn(record: Record, recipe: DialogueRecipe, words: Wordings, rng: ran
     """All questions in one language, in an order of the seed's, cut into conversations."""
     spec = recipe.strategies.multi_turn
     assert spec is not None
-    language = pick_language({name: _questions(record, name) for name in _joinable(record, spec.turns[0])}, rng)
+    language = pick_language(_joinable(record, spec.turns[0]), rng)
     asked = exchanges(record, language, words, rng)["ask"]
     rng.shuffle(asked)
     made, dropped = _cut(record.images[:1], asked, spec.turns, recipe, rng)
@@ -97,7 +105,7 @@ def kinds_of(record: Record, language: Language) -> set[Kind]:
     found: set[Kind] = set()
     if any(c.language == language for c in record.captions):
         found.add("describe")
-    if any(q.language == language for q in record.qas):
+    if questions(record, language):
         found.add("ask")
     for phrase in record.phrases:
         if phrase.language == language and phrase.boxes:
@@ -109,11 +117,6 @@ def kinds_of(record: Record, language: Language) -> set[Kind]:
 def pick_language(counts: dict[Language, int], rng: random.Random) -> Language:
     """A language, more likely the more annotations are in it."""
     return rng.choices(list(counts), list(counts.values()))[0]
-
-
-def said_in(turns: Iterable[Turn]) -> Language:
-    """The language of most of a conversation's words."""
-    return language_of(" ".join(part.text for turn in turns for part in turn.parts if isinstance(part, Text)))
 
 
 def fitting(images: Sequence[Image], asked: Iterable[Exchange], recipe: DialogueRecipe) -> list[Exchange]:
@@ -154,12 +157,9 @@ def _cut(
     return tuple(made), dropped
 
 
-def _questions(record: Record, language: Language) -> int:
-    return len({qa.question for qa in record.qas if qa.language == language})
-
-
-def _joinable(record: Record, least: int) -> list[Language]:
-    """The languages in which a record has questions enough for a conversation."""
+def _joinable(record: Record, least: int) -> dict[Language, int]:
+    """The languages in which a record has questions enough for a conversation, with their number."""
     if not record.images:
-        return []
-    return [name for name in languages_of(record) if _questions(record, name) >= max(1, least)]
+        return {}
+    counts = {name: len(questions(record, name)) for name in languages_of(record)}
+    return {name: count for name, count in counts.items() if count >= max(1, least)}

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qwenvl.data.dialogues.exchanges import said_in
 from qwenvl.data.dialogues.gather import BUCKETS, TEXTS, joined, picture_key
 from qwenvl.data.dialogues.layout import Layout, read_json
 from qwenvl.data.dialogues.recipe import TEXT, DialogueRecipe, Strategy
 from qwenvl.data.dialogues.several import groups, several_pictures
 from qwenvl.data.dialogues.statistics import Tally
-from qwenvl.data.dialogues.strategies import Made, as_is, draw, multi_turn, possible, said_in, several_tasks
+from qwenvl.data.dialogues.strategies import Made, as_is, draw, multi_turn, possible, several_tasks
 from qwenvl.data.dialogues.wordings import Wordings, load_wordings
 from qwenvl.data.shards import ShardReader, write_shard, write_shards
 from qwenvl.data.whole import write_json, write_text
