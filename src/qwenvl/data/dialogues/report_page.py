@@ -56,8 +56,9 @@ def _strategies(found: Mapping[str, Any]) -> str:
                   f"{sum(sum(row['dropped'].values()) for row in found['strategies']):,}"), "main"))  # fmt: skip
     header = ("", "", "conversations", "share", "questions each", "places", "English", "Chinese", "dropped")
     return (
-        "<h2>Conversations</h2><p>By how they were made; the recipe's weights are of records, which may give several. <a href='examples.html'>Some of each, as training sees "
-        f"them</a>.</p><div class='wide'>{table(header, rows)}</div>"
+        "<h2>Conversations</h2><p>By how they were made; the recipe's weights are of records, which may give several. "
+        "<a href='examples.html'>Some of each, as training sees them</a>.</p>"
+        f"<div class='wide'>{table(header, rows)}</div>"
     )
 
 
