@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +18,7 @@ import pytest
 
 pytest.importorskip("openai")
 
+import qwenvl
 from qwenvl.data.dialogues.gather import joined, loaded
 from qwenvl.data.dialogues.llm.cache import CacheError, Reply
 from qwenvl.data.dialogues.llm.check import Rejected, turns_of
@@ -256,3 +262,36 @@ def test_a_cache_that_is_none(recipe_of: Made, tmp_path: Path) -> None:
     with endpoint(lambda number, request: GOOD) as server, pytest.raises(CacheError, match="mend it"):
         make(recipe_of(llm(server, cache=str(tmp_path / "cache"))), tmp_path / "out", quiet=True)
     assert not server.requests
+
+
+def test_stopped_in_the_midst_it_goes_on_and_asks_only_for_what_is_missing(pictures: Path, tmp_path: Path) -> None:
+    stuck = threading.Event()
+    good = 3
+
+    def script(number: int, request: dict[str, Any]) -> Any:
+        if number < good:
+            return GOOD
+        stuck.set()
+        return "slow"
+
+    with endpoint(script) as server:
+        keys = QUICK | {"base_url": server.base_url, "concurrency": 1, "timeout": 30.0}
+        recipe = {"name": "t", "sources": [{"source": str(pictures / "data.jsonl")}], "strategies": {"llm": keys}}
+        (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+        command = [sys.executable, "-m", "qwenvl", "data", "dialogues", str(tmp_path / "recipe.yaml"), "out"]
+        env = os.environ | {"PYTHONPATH": str(Path(qwenvl.__file__).parents[1])}
+        for how, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+            stuck.clear()
+            process = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+            assert stuck.wait(30) or process.kill()
+            process.send_signal(how)
+            told = process.communicate(timeout=30)[1]
+            assert process.returncode == code
+            assert how == signal.SIGKILL or "run the same command again" in told
+            assert len(server.requests) == good + 1
+            good += 4  # three more, after the one that was cut off
+        server.script = lambda number, request: GOOD
+        assert subprocess.run(command, cwd=tmp_path, env=env, capture_output=True).returncode == 0
+        # eight replies, and one each time that was cut off
+        assert len(server.requests) == 8 + 2
+    assert len(list(open_source(tmp_path / "out"))) == 8
