@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip("openai")
 
 import qwenvl
+from qwenvl.cli.command import main
 from qwenvl.data.dialogues.gather import joined, loaded
 from qwenvl.data.dialogues.llm.cache import CacheError, Reply
 from qwenvl.data.dialogues.llm.check import Rejected, turns_of
@@ -255,6 +256,18 @@ def test_chinese_reasoning_in_a_fence(recipe_of: Made, tmp_path: Path) -> None:
     assert "Chinese" in server.requests[0]["messages"][1]["content"]
     answers = {record.dialogues[0][1].parts[0].text for record in open_source(tmp_path / "out")}  # type: ignore[union-attr]
     assert answers == {"墙挡住了风。\n狗在避风。"}
+
+
+def test_without_the_package_it_is_said_at_once(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    recipe = {"name": "t", "sources": [{"source": str(pictures / "data.jsonl")}], "strategies": {"llm": {
+        "base_url": "http://127.0.0.1:9/v1", "model": "m"}}}  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    assert main(["data", "dialogues", str(tmp_path / "recipe.yaml"), str(tmp_path / "out")]) == 2
+    assert 'pip install "qwenvl[llm]"' in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_cache_that_is_none(recipe_of: Made, tmp_path: Path) -> None:

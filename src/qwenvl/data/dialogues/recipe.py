@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -124,6 +125,8 @@ def identity(recipe: DialogueRecipe) -> dict[str, Any]:
     for key in ("base_url", "key_env", "concurrency", "timeout", "retries", "wait", "give_up", "price", "max_cost",
                 "cache"):  # fmt: skip
         (found["strategies"]["llm"] or {}).pop(key, None)
+    if recipe.wordings is not None:
+        found["wordings"] = hashlib.blake2b(Path(recipe.wordings).read_bytes(), digest_size=16).hexdigest()
     return found
 
 

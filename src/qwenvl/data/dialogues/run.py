@@ -51,9 +51,12 @@ def make(
     run first, but not the cache. With `strict` the first bad row of a source ends it.
 
     Raises RunError where `out` holds something else, DataError for sources that can not be used or give no
-    conversation, ConfigError for wordings that can't be used, and the errors of `qwenvl.data.engine`.
+    conversation, ConfigError for wordings that can't be used, ImportError without openai for a recipe that asks a
+    language model, and the errors of `qwenvl.data.engine`.
     """
     load_wordings(recipe.wordings)
+    if recipe.strategies.llm is not None:
+        import openai  # noqa: F401  # it is needed late: say now that it is missing
     folder = Path(os.path.abspath(out))
     with alone(folder):
         layout, corpus = prepare(folder, identity(recipe), fresh)

@@ -39,10 +39,8 @@ class Client:
     """
 
     def __init__(self, settings: LanguageModel, failed: Callable[[str], None]) -> None:
-        try:
-            import openai
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("asking a language model needs the package openai", name="openai") from error
+        import openai
+
         self._openai, self._settings, self._failed = openai, settings, failed
         self._key = os.environ.get(settings.key_env, "")
         self._client = openai.AsyncOpenAI(
