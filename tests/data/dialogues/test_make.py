@@ -211,3 +211,15 @@ def test_a_text_source_with_pictures_is_told_of(recipe_of: Made, pictures: Path,
     found = make(recipe_of({"several_tasks": {}}, text=text), tmp_path / "out", workers=1, quiet=True)
     assert found["dropped"]["data.jsonl"] == {"has a picture: name it among the sources": 24}
     assert found["text"]["kept"] == 0
+
+
+def test_pages_of_text_alone_are_read_by_their_number(recipe_of: Made, pictures: Path, tmp_path: Path) -> None:
+    lines = [{"text": "hello", "box": [1, 1, 50, 20]}]
+    write(pictures / "pages.jsonl", [{"id": f"p{i}", "image": f"{i}.png", "lines": lines} for i in range(2)])
+    recipe = recipe_of({"several_pictures": {}}, sources=[{"source": str(pictures / "pages.jsonl")}])
+    make(recipe, tmp_path / "out", workers=1, quiet=True)
+    (record,) = records(tmp_path / "out")
+    for question, answer in zip(record.dialogues[0][::2], record.dialogues[0][1::2], strict=True):
+        (region,) = answer.parts
+        assert isinstance(region, Region) and isinstance(question.parts[-1], Text)
+        assert region.phrase == "hello" and f"Picture {region.image + 1}" in question.parts[-1].text

@@ -16,7 +16,7 @@ from qwenvl.data.dialogues.exchanges import (
     sought,
 )
 from qwenvl.data.dialogues.recipe import DialogueRecipe
-from qwenvl.data.dialogues.strategies import Made, fitting, in_turn, kinds_of, pick_language, short_enough
+from qwenvl.data.dialogues.strategies import Made, fitting, in_turn, pick_language, short_enough
 from qwenvl.data.dialogues.wordings import Wordings
 from qwenvl.sample import Caption, Language, Part, Phrase, Record, Text
 
@@ -41,9 +41,7 @@ def groups(
     found = []
     by_language: dict[Language, list[Record]] = {}
     for record in records:
-        usable = {name: n for name, n in languages_of(record).items() if kinds_of(record, name) - {"read"}}
-        if usable:
-            by_language.setdefault(pick_language(usable, rng), []).append(record)
+        by_language.setdefault(pick_language(languages_of(record), rng), []).append(record)
     for language, left in sorted(by_language.items()):
         rng.shuffle(left)
         words = {id(record): words_of(record, language) for record in left}
@@ -78,9 +76,10 @@ def several_pictures(
 
 
 def words_of(record: Record, language: Language) -> frozenset[str]:
-    """The words of a record's captions and phrases, of Chinese the characters."""
+    """The words of a record's captions, phrases and questions, of Chinese the characters."""
     items: tuple[Caption | Phrase, ...] = (*record.captions, *record.phrases)
-    return _words(" ".join(item.text for item in items if item.language == language))
+    texts = [item.text for item in items if item.language == language]
+    return _words(" ".join([*texts, *(qa.question for qa in record.qas if qa.language == language)]))
 
 
 def _about_all(group: Sequence[Record], language: Language, words: Wordings, rng: random.Random) -> list[Exchange]:

@@ -42,7 +42,7 @@ def possible(record: Record, recipe: DialogueRecipe) -> list[Strategy]:
         "as_is": bool(record.dialogues),
         "multi_turn": chosen.multi_turn is not None and bool(_joinable(record, chosen.multi_turn.turns[0])),
         "several_tasks": single and any(len(some) > 1 for some in kinds.values()),
-        "several_pictures": single and any(some - {"read"} for some in kinds.values()),
+        "several_pictures": single and any(kinds.values()),
         "llm": single and known,
     }
     return [name for name in chosen.weights if fits[name]]
