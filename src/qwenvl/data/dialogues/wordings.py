@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -35,15 +36,14 @@ class Wordings:
 def fill(form: str, values: Mapping[str, str | int | tuple[Part, ...]]) -> tuple[Part, ...]:
     """A wording as parts: {name} becomes the text or parts of that name, other braces stay."""
     parts: list[Part] = []
-    rest = form
-    while rest:
-        marks = [(rest.find("{" + name + "}"), name) for name in values]
-        at, name = min(((at, name) for at, name in marks if at >= 0), default=(len(rest), ""))
-        parts += [Text(rest[:at])] if at else []
-        if name:
-            value = values[name]
-            parts += value if isinstance(value, tuple) else (Text(str(value)),)
-        rest = rest[at + len(name) + 2 :] if name else ""
+    for piece in re.split("({(?:" + "|".join(values) + ")})", form) if values else [form]:
+        found: str | int | tuple[Part, ...] = values.get(piece[1:-1], piece) if piece.startswith("{") else piece
+        for part in found if isinstance(found, tuple) else (Text(str(found)),):
+            last = parts[-1] if parts else None
+            if isinstance(part, Text) and isinstance(last, Text):
+                parts[-1] = Text(last.text + part.text)
+            elif not isinstance(part, Text) or part.text:
+                parts.append(part)
     return tuple(parts)
 
 
