@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from qwenvl.data.sources.fields import shown, text_of
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import Entries, Question, answers_of, entries_of, id_of, split_in
+from qwenvl.data.sources.public.question import Entries, Question, answers_of, entries_of, id_of, split_in, tails
 from qwenvl.data.sources.report import RowError
 from qwenvl.data.sources.rows import Row
 
@@ -39,4 +39,4 @@ def _names(row: Row) -> tuple[str, ...]:
         return ()
     if not isinstance(name, str) or not name.strip():
         raise RowError("image", f"expected the name of a picture, not {shown(name)}")
-    return tuple(dict.fromkeys((name, PurePosixPath(name).name)))
+    return tails(name)

@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qwenvl.data.sources.fields import Pictures, language_of, shown, text_of
@@ -154,6 +154,12 @@ def open_first(pictures: Pictures, names: tuple[str, ...]) -> Image:
         raise RowError("image", "missing: a question without a picture is no visual question")
     there = next((name for name in names if pictures.path(name, "image").is_file()), names[0])
     return pictures.open(there, "image")
+
+
+def tails(name: str) -> tuple[str, ...]:
+    """A picture's name, and what is left of it without its first folders: people unpack sets in their own way."""
+    parts = PurePosixPath(name).parts
+    return tuple("/".join(parts[first:]) for first in range(min(len(parts), 8))) or (name,)
 
 
 def entries_of(rows: Iterable[tuple[Spot, dict[str, Any] | RowError]], parse: Any) -> Entries:
