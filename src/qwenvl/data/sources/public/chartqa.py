@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from qwenvl.data.sources.fields import text_of
+from qwenvl.data.sources.public.entry import Entry, Question
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import Answer, Entries, Question, split_in, words_of
-from qwenvl.data.sources.report import RowError
-from qwenvl.data.sources.rows import Row
+from qwenvl.data.sources.public.question import joined, placed, split_in, words_of
+from qwenvl.data.sources.public.reading import Reading
+from qwenvl.data.sources.public.registry import Format, Options
 
 
-def entries(path: Path) -> Entries:
-    """The questions of a file; rows have no id, so theirs is the file's name and the row's number."""
-    split, human = split_in(path), "human" in path.stem
+def entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
+    """The questions of a file, those of a picture that follow each other together; rows have no id, so theirs is the
+    file's name and the row's number.
+    """
+    return joined(_entries(path, reading))
 
-    def parse(row: Row, number: int | None) -> Question:
-        picture = text_of(row, "imgname")
-        return Question(
-            id=f"{path.stem}-{number}",
-            pictures=(picture, f"png/{picture}"),
-            question=text_of(row, "query").strip(),
-            answers=(Answer(words_of(row["label"], "label").strip()),) if row.get("label") is not None else (),
-            split=split,
-            reads_text=True,
-            meta={"human": human},
-        )
 
-    for spot, row in list_rows(path):
-        try:
-            if isinstance(row, RowError):
-                raise row
-            yield spot, parse(row, spot.row)
-        except RowError as error:
-            yield spot, error
+def _entries(path: Path, reading: Reading) -> Iterator[Entry]:
+    split = split_in(path)
+    kind = next((name for name in ("human", "augmented") if name in path.stem), "")
+    for at, row in placed(path, list_rows(path), reading):
+        with reading.row(at):
+            picture, id = text_of(row, "imgname"), f"{path.stem}-{at.spot.row}"
+            answer = words_of(row["label"], "label").strip() if row.get("label") is not None else ""
+            question = Question(
+                text=text_of(row, "query").strip(),
+                answer=answer,
+                answers=(answer,) if answer else (),
+                id=id,
+                reads_text=True,
+                kind=kind,
+            )
+            yield Entry(id, picture, at, split, others=(f"png/{picture}",), questions=(question,))
+
+
+FORMATS = [
+    Format("chartqa", "ChartQA's train_human.json and the like and its png folder (github.com/vis-nlp/ChartQA)", entries)
+]

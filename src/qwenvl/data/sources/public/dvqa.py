@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qwenvl.data.sources.fields import numbers, text_of
+from qwenvl.data.sources.fields import text_of
+from qwenvl.data.sources.public.entry import Entry, Question, four
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import Answer, Entries, Question, entries_of, id_of, split_in, words_of
-from qwenvl.data.sources.rows import Row
+from qwenvl.data.sources.public.question import id_of, joined, placed, split_in, words_of
+from qwenvl.data.sources.public.reading import Reading
+from qwenvl.data.sources.public.registry import Format, Options
 from qwenvl.sample import Box
 
 
-def entries(path: Path) -> Entries:
-    """The questions of a file, of which `val_easy` and `val_hard` are the tests. `answer_bbox` is [x, y, width,
-    height], all -1 where the answer is not written in the chart.
+def entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
+    """The questions of a file, of which `val_easy` and `val_hard` are the tests; those of a chart that follow each
+    other together.
     """
+    return joined(_entries(path, reading))
+
+
+def _entries(path: Path, reading: Reading) -> Iterator[Entry]:
     split = split_in(path, "val_easy", "val_hard", "train", "val", "test")
-
-    def parse(row: Row) -> Question:
-        return Question(
-            id=id_of(row, "question_id"),
-            pictures=(text_of(row, "image"),),
-            question=text_of(row, "question").strip(),
-            answers=(Answer(words_of(row["answer"], "answer").strip()),) if row.get("answer") is not None else (),
-            box=_box(row.get("answer_bbox")),
-            split=split,
-            reads_text=True,
-            meta={"template": row["template_id"]} if isinstance(row.get("template_id"), str) else {},
-        )
-
-    return entries_of(list_rows(path), parse)
+    for at, row in placed(path, list_rows(path), reading):
+        with reading.row(at):
+            id, picture, kind = id_of(row, "question_id"), text_of(row, "image"), row.get("template_id")
+            answer = words_of(row["answer"], "answer").strip() if row.get("answer") is not None else ""
+            question = Question(
+                text=text_of(row, "question").strip(),
+                answer=answer,
+                answers=(answer,) if answer else (),
+                id=id,
+                reads_text=True,
+                kind=kind if isinstance(kind, str) else "",
+                box=_box(row.get("answer_bbox")),
+            )
+            yield Entry(f"{path.stem}-{id}", picture, at, split, None, (f"images/{picture}",), questions=(question,))
 
 
 def _box(value: Any) -> Box | None:
+    """[x, y, width, height]; what is empty or without area says that the answer is not written in the chart."""
     if value is None or value == []:
         return None
-    x, y, width, height = numbers(value, 4, "answer_bbox", "[x, y, width, height] in pixels")
+    x, y, width, height = four(value, "answer_bbox")
     return Box(x, y, x + width, y + height) if width > 0 and height > 0 else None
+
+
+FORMATS = [
+    Format("dvqa", "DVQA's train_qa.json, val_easy_qa.json, … and images (github.com/kushalkafle/DVQA_dataset)", entries)
+]

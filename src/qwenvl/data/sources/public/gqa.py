@@ -4,39 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 from qwenvl.data.sources.fields import text_of
+from qwenvl.data.sources.public.entry import Entry, Question
 from qwenvl.data.sources.public.json_stream import member_rows
-from qwenvl.data.sources.public.question import Answer, Entries, Question, entries_of, id_of, split_in
-from qwenvl.data.sources.report import DataError, RowError, Spot
-from qwenvl.data.sources.rows import Row
+from qwenvl.data.sources.public.question import id_of, joined, placed, split_in
+from qwenvl.data.sources.public.reading import Reading, Row, files_of
+from qwenvl.data.sources.public.registry import Format, Option, Options
 
 
-def entries(path: Path, answer: Literal["short", "full"] = "short") -> Entries:
-    """The questions of a file, or of all JSON files of a folder by name; the test split has no answers.
-
-    `answer` takes the word that is scored ("no") or the sentence ("No, the sky is not dark.").
+def entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
+    """The questions of a file, or of all JSON files of a folder by name; those of a picture that follow each other
+    together. The test split has no answers.
     """
+    field = "answer" if options["answer"] == "short" else "fullAnswer"
+    for file in files_of(path):
+        yield from joined(_entries(file, field, reading))
+
+
+def _entries(path: Path, field: str, reading: Reading) -> Iterator[Entry]:
     split = split_in(path)
-    field = "answer" if answer == "short" else "fullAnswer"
+    for at, row in placed(path, member_rows(path, "question_id"), reading):
+        with reading.row(at):
+            answer = text_of(row, field).strip() if row.get(field) is not None else ""
+            image = id_of(row, "imageId")
+            question = Question(
+                text=text_of(row, "question").strip(),
+                answer=answer,
+                answers=(answer,) if answer else (),
+                id=id_of(row, "question_id"),
+                kind=_kind(row),
+            )
+            others = (f"images/{image}.jpg",)
+            yield Entry(f"gqa-{question.id}", f"{image}.jpg", at, split, None, others, questions=(question,))
 
-    def parse(row: Row) -> Question:
-        return Question(
-            id=id_of(row, "question_id"),
-            pictures=(f"{id_of(row, 'imageId')}.jpg",),
-            question=text_of(row, "question").strip(),
-            answers=(Answer(text_of(row, field).strip()),) if row.get(field) is not None else (),
-            split=split,
-            meta={name: row[name] for name in ("isBalanced", "types", "fullAnswer", "answer") if name in row},
-        )
 
-    return entries_of(_rows(path), parse)
+def _kind(row: Row) -> str:
+    types = row.get("types")
+    kind = types.get("structural") if isinstance(types, dict) else None
+    return kind if isinstance(kind, str) else ""
 
 
-def _rows(path: Path) -> Iterator[tuple[Spot, Row | RowError]]:
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"{path}: no JSON file in this folder; expected GQA's questions")
-    for file in files:
-        yield from member_rows(file, "question_id")
+FORMATS = [
+    Format(
+        "gqa",
+        "GQA's train_balanced_questions.json and the like, and its pictures (cs.stanford.edu/people/dorarad/gqa)",
+        entries,
+        {"answer": Option("short", 'the word that is scored ("no"), or the full sentence', ("short", "full"))},
+    )
+]

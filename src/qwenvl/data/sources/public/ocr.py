@@ -8,26 +8,37 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qwenvl.data.sources.fields import list_of, shown, text_of
+from qwenvl.data.sources.public.entry import At, Entry
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import tails
-from qwenvl.data.sources.public.text_in_picture import ILLEGIBLE, MAX_LINES, Line, Page, corners_of
+from qwenvl.data.sources.public.question import placed, tails
+from qwenvl.data.sources.public.reading import Reading
+from qwenvl.data.sources.public.registry import Format, Options
+from qwenvl.data.sources.public.text_in_picture import WHOLE, Line, page, quad_of
 from qwenvl.data.sources.report import DataError, RowError, Spot
 from qwenvl.data.sources.rows import Row, read_rows
 
 MAX_LABEL = 16 << 20
-Pages = Iterator[tuple[Spot, Page | RowError]]
+"""Bytes of a line of labels that are read at most."""
 
 
-def entries(path: Path) -> Pages:
+def entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
     """The pages of a file, whose form is told from its content:
 
     * one object with `data_list` (MMOCR 1): detection, spotting, or crops of words; `ignore` marks the illegible;
     * objects a line: `file_name` with `annotations` of `box` and `text` (WildReceipt); `filename` and `text` (crops);
     * other lines: `picture<tab>[{"transcription", "points"}]` (PaddleOCR), or `picture text` (crops).
 
-    The picture may lie under its whole name or under the end of it. Raises DataError where the file can not be
-    read.
+    The picture may lie under its whole name or under the end of it. Raises DataError where the file can not be read.
     """
+    rows, lines_of = _form(path)
+    for at, row in placed(path, rows, reading):
+        with reading.row(at):
+            name, lines = lines_of(row)
+            id = f"{PurePosixPath(name).stem}-{at.spot.row or at.spot.line}"
+            yield page(id, tails(name), at, lines)
+
+
+def _form(path: Path) -> tuple[Iterator[tuple[Spot, Row | RowError]], Callable[[Row], tuple[str, list[Line]]]]:
     try:
         with path.open("rb") as file:
             head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -36,73 +47,51 @@ def entries(path: Path) -> Pages:
     if not head:
         raise DataError(f"{path}: the file is empty")
     if head[:1] != b"{":
-        return _parsed(_labels(path), _label)
+        return _labels(path), _label
     if b'"data_list"' in head or head.split(b"\n", 1)[0].strip() == b"{":
-        return _parsed(list_rows(path, "data_list"), _mmocr)
-    return _parsed(read_rows(path), _object)
+        return list_rows(path, "data_list"), _mmocr
+    return read_rows(path), _object
 
 
-def _parsed(rows: Iterator[tuple[Spot, Row | RowError]], parse: Callable[[Row, Spot], Page]) -> Pages:
-    for spot, row in rows:
-        try:
-            if isinstance(row, RowError):
-                raise row
-            yield spot, parse(row, spot)
-        except RowError as error:
-            yield spot, error
-
-
-def _page(name: str, lines: list[Line], spot: Spot) -> Page:
-    if len(lines) > MAX_LINES:
-        raise RowError("lines", f"{len(lines):,}, more than {MAX_LINES:,}")
-    return Page(f"{PurePosixPath(name).stem}-{spot.row or spot.line}", tails(name), tuple(lines))
-
-
-def _mmocr(row: Row, spot: Spot) -> Page:
+def _mmocr(row: Row) -> tuple[str, list[Line]]:
     lines = []
-    for index, item in enumerate(list_of(row, "instances")):
-        where = f"instances[{index}]"
-        if not isinstance(item, dict):
-            raise RowError(where, f"expected an object, not {shown(item)}")
-        place = next(((name, item[name]) for name in ("polygon", "quad", "box", "bbox") if item.get(name)), None)
-        corners = corners_of(place[1], f"{where}.{place[0]}") if place else None
+    for item, where in _items(list_of(row, "instances"), "instances"):
+        name = next((name for name in ("polygon", "quad", "box", "bbox") if item.get(name)), None)
+        quad = quad_of(item[name], f"{where}.{name}") if name else WHOLE
         # a set for detection alone has places and no words
         words = text_of(item, "text", where + ".") if item.get("text") else ""
-        lines.append(Line(words, corners, bool(words) and item.get("ignore") is not True and words not in ILLEGIBLE))
-    return _page(text_of(row, "img_path"), lines, spot)
+        lines.append(Line(words, quad, item.get("ignore") is not True))
+    return text_of(row, "img_path"), lines
 
 
-def _object(row: Row, spot: Spot) -> Page:
+def _object(row: Row) -> tuple[str, list[Line]]:
     if "annotations" not in row:
-        return _page(text_of(row, "filename"), [Line(text_of(row, "text"), None)], spot)
-    lines = []
-    for index, item in enumerate(list_of(row, "annotations")):
-        where = f"annotations[{index}]"
-        if not isinstance(item, dict):
-            raise RowError(where, f"expected an object, not {shown(item)}")
-        words = item.get("text")
-        if not isinstance(words, str):
-            raise RowError(f"{where}.text", "missing" if words is None else f"expected a text, not {shown(words)}")
-        lines.append(Line(words, corners_of(item.get("box"), f"{where}.box"), words.strip() not in ILLEGIBLE))
-    return _page(text_of(row, "file_name"), lines, spot)
+        return text_of(row, "filename"), [Line(text_of(row, "text"), WHOLE)]
+    items = _items(list_of(row, "annotations"), "annotations")
+    return text_of(row, "file_name"), [_line(item, "text", "box", where) for item, where in items]
 
 
-def _label(row: Row, spot: Spot) -> Page:
+def _label(row: Row) -> tuple[str, list[Line]]:
     name, rest = row["picture"], row["label"]
-    if not rest.startswith("["):
-        return _page(name, [Line(text_of({"text": rest}, "text"), None)], spot)
+    if not rest.startswith("[{"):
+        return name, [Line(text_of({"text": rest}, "text"), WHOLE)]
     try:
-        found: Any = json.loads(rest)
+        found = json.loads(rest)
     except (ValueError, RecursionError):
         raise RowError("", f"expected a JSON list after the picture, not {rest[:60]!r}") from None
-    lines = []
+    return name, [_line(item, "transcription", "points", where) for item, where in _items(found, "")]
+
+
+def _items(found: list[Any], name: str) -> Iterator[tuple[Row, str]]:
     for index, item in enumerate(found):
-        where = f"[{index}]"
-        if not isinstance(item, dict) or not isinstance(item.get("transcription"), str):
-            raise RowError(where, f"expected an object with a transcription, not {shown(item)}")
-        words = item["transcription"]
-        lines.append(Line(words, corners_of(item.get("points"), f"{where}.points"), words.strip() not in ILLEGIBLE))
-    return _page(name, lines, spot)
+        if not isinstance(item, dict):
+            raise RowError(f"{name}[{index}]", f"expected an object, not {shown(item)}")
+        yield item, f"{name}[{index}]"
+
+
+def _line(item: Row, words: str, place: str, where: str) -> Line:
+    text = "" if item.get(words) == "" else text_of(item, words, where + ".")
+    return Line(text, quad_of(item.get(place), f"{where}.{place}"))
 
 
 def _labels(path: Path) -> Iterator[tuple[Spot, Row | RowError]]:
@@ -116,13 +105,16 @@ def _labels(path: Path) -> Iterator[tuple[Spot, Row | RowError]]:
                 continue
             if not line:
                 continue
-            name, _, rest = line.partition("\t") if "\t" in line else line.partition(" ")
-            if name.endswith(",") and rest[:1] == rest[-1:] == '"':  # ICDAR's crops: word_1.png, "text"
+            name, _, rest = line.partition("\t" if "\t" in line else " ")
+            rest = rest.strip()
+            if name.endswith(",") and len(rest) > 1 and rest[0] == rest[-1] == '"':  # ICDAR's: word_1.png, "text"
                 name, rest = name[:-1], rest[1:-1].replace('\\"', '"')
-            if not rest.strip():
-                yield (
-                    Spot(number),
-                    RowError("", f"expected a picture's name, a tab or a space, and its text: {line[:60]!r}"),
-                )
-                continue
-            yield Spot(number), {"picture": name, "label": rest.strip()}
+            if rest:
+                yield Spot(number), {"picture": name, "label": rest}
+            else:
+                yield Spot(number), RowError("", f"expected a picture's name, a space and its text, not {line[:60]!r}")
+
+
+FORMATS = [
+    Format("ocr", "text lines with corners in one file: MMOCR's, WildReceipt's or PaddleOCR's, or word crops", entries)
+]

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from qwenvl.data.sources.fields import text_of
+from qwenvl.data.sources.public.entry import Entry, Question
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import Entries, Question, entries_of, split_in
+from qwenvl.data.sources.public.question import most_confident, placed, split_in
+from qwenvl.data.sources.public.reading import Reading
+from qwenvl.data.sources.public.registry import Format, Options
 from qwenvl.data.sources.public.vqa import answers_from
-from qwenvl.data.sources.rows import Row
 
 
-def entries(path: Path) -> Entries:
+def entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
     """The questions of `train.json`, `val.json` or `test.json`; the picture's name without its ending is their id."""
     split = split_in(path)
+    for at, row in placed(path, list_rows(path), reading):
+        with reading.row(at):
+            picture = text_of(row, "image")
+            answers = answers_from(row) if "answers" in row else ()
+            kind = row.get("answer_type")
+            question = Question(
+                text=text_of(row, "question").strip(),
+                answer=most_confident(answers),
+                answers=tuple(answer.text for answer in answers),
+                id=Path(picture).stem,
+                kind=kind if isinstance(kind, str) else "",
+            )
+            meta = {"answerable": row["answerable"]} if "answerable" in row else {}
+            yield Entry(Path(picture).stem, picture, at, split, questions=(question,), meta=meta)
 
-    def parse(row: Row) -> Question:
-        picture = text_of(row, "image")
-        return Question(
-            id=Path(picture).stem,
-            pictures=(picture,),
-            question=text_of(row, "question").strip(),
-            answers=answers_from(row) if "answers" in row else (),
-            split=split,
-            meta={name: row[name] for name in ("answer_type", "answerable") if name in row},
-        )
 
-    return entries_of(list_rows(path), parse)
+FORMATS = [Format("vizwiz", "VizWiz-VQA's Annotations/train.json and the like and its pictures (vizwiz.org)", entries)]

@@ -8,53 +8,62 @@ from pathlib import Path
 from typing import Any
 
 from qwenvl.data.sources.fields import list_of, shown, text_of
+from qwenvl.data.sources.public.entry import At, Entry, Question
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import Answer, Entries, Question, id_of, words_of
-from qwenvl.data.sources.report import DataError, RowError, Spot
-from qwenvl.data.sources.rows import Row
+from qwenvl.data.sources.public.question import Answer, id_of, joined, most_confident, placed, words_of
+from qwenvl.data.sources.public.reading import Reading, Row
+from qwenvl.data.sources.public.registry import Format, Option, Options
+from qwenvl.data.sources.report import DataError, RowError
 
 _YEARS = re.compile(r"(train|val|test)(20\d\d)")
+_PICTURE = re.compile(r"(.*)\{image_id(?::0(\d{1,2})d)?\}(.*)")
 MAX_WAITING = 1_000_000
 """Annotations that may wait for their question: in the published files both stand in the same order."""
 
 
-def entries(
-    path: Path, annotations: Path | None = None, pictures: str = "", reads_text: bool = False, split: str = ""
-) -> Entries:
-    """The questions of a file of questions, each with its answers where the annotations are there.
+def entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
+    """The questions of a file, those of a picture together, with their answers where the annotations are there.
 
-    `annotations` is looked for beside `path` under the name that belongs to it; without one (a test split) the
-    questions have no answers. `pictures` is a picture's name with `{image_id}` in it; by default COCO's of the year in
-    the file's name, or the id itself where it is a text. Raises DataError where a file can not be read.
+    Raises DataError where a file can not be read, or the annotations belong to another file of questions.
     """
-    beside = annotations if annotations is not None else annotations_beside(path)
+    return joined(_entries(path, options, reading, reads_text=False))
+
+
+def reading_entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
+    """The same for questions that need reading (TextVQA)."""
+    return joined(_entries(path, options, reading, reads_text=True))
+
+
+def _entries(path: Path, options: Options, reading: Reading, reads_text: bool) -> Iterator[Entry]:
+    given = str(options["annotations"])
+    beside = Path(given) if given else annotations_beside(path)
+    form = _form(str(options["pictures"]), path)
     year = _YEARS.search(path.name)
-    split = split or (year[1] if year else "")
-    form = pictures or (f"COCO_{year[0]}_{{image_id:012d}}.jpg" if year else "")
-    answers = _Answers(list_rows(beside, "annotations")) if beside is not None else None
+    answers = _Answers(beside, reading) if beside is not None else None
+    for at, row in placed(path, list_rows(path, "questions"), reading):
+        with reading.row(at):
+            id = id_of(row, "question_id")
+            names = _names(row.get("image_id"), form)
+            question = _question(row, id, answers.of(id) if answers is not None else None, reads_text)
+            yield Entry(
+                f"{path.stem}-{id}", names[0], at, year[1] if year else "", None, names[1:], questions=(question,)
+            )
 
-    def parse(row: Row) -> Question:
-        id = id_of(row, "question_id")
-        found = answers.of(id) if answers is not None else None
-        best = found.get("multiple_choice_answer", "") if found else ""
-        return Question(
-            id=id,
-            pictures=_names(row.get("image_id"), form),
-            question=text_of(row, "question").strip(),
-            answers=answers_from(found) if found else (),
-            split=split,
-            best=best if isinstance(best, str) else "",
-            reads_text=reads_text,
-            meta={name: found[name] for name in ("question_type", "answer_type") if name in found} if found else {},
-        )
 
-    for spot, row in list_rows(path, "questions"):
-        try:
-            if isinstance(row, RowError):
-                raise row
-            yield spot, parse(row)
-        except RowError as error:
-            yield spot, error
+def _question(row: Row, id: str, annotation: Row | None, reads_text: bool) -> Question:
+    text = text_of(row, "question").strip()
+    if annotation is None:
+        return Question(text, id=id, reads_text=reads_text)
+    answers = answers_from(annotation)
+    best, kind = annotation.get("multiple_choice_answer"), annotation.get("question_type")
+    return Question(
+        text=text,
+        answer=most_confident(answers, best if isinstance(best, str) else ""),
+        answers=tuple(answer.text for answer in answers),
+        id=id,
+        reads_text=reads_text,
+        kind=kind if isinstance(kind, str) else "",
+    )
 
 
 def annotations_beside(path: Path) -> Path | None:
@@ -85,53 +94,72 @@ def answers_from(row: Row) -> tuple[Answer, ...]:
     return tuple(found)
 
 
+def _form(given: str, path: Path) -> str:
+    if given and _PICTURE.fullmatch(given) is None:
+        raise DataError(f"pictures={given}: expected a name with {{image_id}} or {{image_id:012d}} in it")
+    year = _YEARS.search(path.name)
+    return given or (f"COCO_{year[0]}_{{image_id:012d}}.jpg" if year else "")
+
+
 def _names(image: Any, form: str) -> tuple[str, ...]:
-    if isinstance(image, str) and image.strip():
-        if form and "{image_id" in form and not form.startswith("COCO_"):
+    """A picture's usual name and others: newer downloads of COCO have the number alone."""
+    if isinstance(image, str) and image.strip() and not image.isdigit():
+        if form and not form.startswith("COCO_"):
             return (_filled(form, image),)
         return (image,) if Path(image).suffix else (f"{image}.jpg", f"{image}.png")
-    if isinstance(image, bool) or not isinstance(image, int):
+    if isinstance(image, bool) or not isinstance(image, int | str) or image == "":
         raise RowError("image_id", "missing" if image is None else f"expected a number or a name, not {shown(image)}")
     if not form:
         raise RowError(
             "image_id",
-            f"{image} names no picture, as the file's name has no year (val2014): give "
+            f"{image} names no picture, as the file's name has no year (such as val2014): give "
             "pictures=COCO_val2014_{image_id:012d}.jpg",
         )
-    # newer downloads of COCO have the number alone for a name
-    return tuple(dict.fromkeys((_filled(form, image), f"{image:012d}.jpg")))
+    name, number = _filled(form, image), f"{str(image).zfill(12)}.jpg"
+    folder = f"{name.split('_')[1]}/" if name.startswith("COCO_") else ""
+    return tuple(dict.fromkeys((name, folder + name, number, folder + number)))
 
 
 def _filled(form: str, image: int | str) -> str:
-    found = re.fullmatch(r"(.*)\{image_id(?::0(\d{1,2})d)?\}(.*)", form)
+    found = _PICTURE.fullmatch(form)
     if found is None:
-        raise DataError(f"pictures={form}: expected a name with {{image_id}} or {{image_id:012d}} in it")
+        raise ValueError(f"{form!r} was not checked")
     return f"{found[1]}{str(image).zfill(int(found[2] or 0))}{found[3]}"
 
 
 class _Answers:
     """The annotations by question: read on until the one that is asked for, those passed by wait."""
 
-    def __init__(self, rows: Iterator[tuple[Spot, Row | RowError]]) -> None:
-        self._rows = rows
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self._path = path
+        self._rows = placed(path, list_rows(path, "annotations"), reading)
+        self._reading = reading
         self._waiting: dict[str, Row] = {}
 
     def of(self, id: str) -> Row:
         if id in self._waiting:
             return self._waiting.pop(id)
-        for _, row in self._rows:
-            if isinstance(row, RowError):
-                self._trouble = row
-                continue
-            if (found := id_of(row, "question_id")) == id:
-                return row
-            self._waiting[found] = row
+        for at, row in self._rows:
+            with self._reading.row(at):
+                if (found := id_of(row, "question_id")) == id:
+                    return row
+                self._waiting[found] = row
             if len(self._waiting) > MAX_WAITING:
-                raise DataError(f"more than {MAX_WAITING:,} annotations belong to no question: are these two a pair?")
-        raise RowError("question_id", f"{id} has no annotation{self._because}")
+                raise DataError(f"{self._path}: a million annotations belong to no question; are these two a pair?")
+        raise RowError("question_id", f"{id} has no annotation in {self._path.name}")
 
-    _trouble: RowError | None = None
 
-    @property
-    def _because(self) -> str:
-        return f" (one of them can not be read: {self._trouble})" if self._trouble is not None else ""
+OPTIONS = {
+    "annotations": Option("", "the file of annotations; default: the one beside the questions that belongs to them"),
+    "pictures": Option("", "a picture's name with {image_id} in it; default: COCO's, or the id where it is a name"),
+}
+FORMATS = [
+    Format(
+        "vqav2", "VQAv2's questions (and annotations beside them; visualqa.org), pictures: COCO 2014", entries, OPTIONS
+    ),
+    Format(
+        "okvqa", "OK-VQA's questions (and annotations beside them; okvqa.allenai.org), pictures: COCO 2014", entries, OPTIONS
+    ),
+    Format("vqa", "any set in VQAv2's form, such as VizWiz as others re-wrote it", entries, OPTIONS),
+    Format("vqa-text", "the same for questions that need reading, such as TextVQA's", reading_entries, OPTIONS),
+]
