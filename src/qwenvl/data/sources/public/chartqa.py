@@ -38,6 +38,4 @@ def _entries(path: Path, reading: Reading) -> Iterator[Entry]:
             yield Entry(id, picture, at, split, others=(f"png/{picture}",), questions=(question,))
 
 
-FORMATS = [
-    Format("chartqa", "ChartQA's train_human.json and the like and its png folder (github.com/vis-nlp/ChartQA)", entries)
-]
+FORMATS = [Format("chartqa", "ChartQA's train_human.json, … and its png folder (github.com/vis-nlp/ChartQA)", entries)]

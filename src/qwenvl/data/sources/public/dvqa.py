@@ -48,6 +48,4 @@ def _box(value: Any) -> Box | None:
     return Box(x, y, x + width, y + height) if width > 0 and height > 0 else None
 
 
-FORMATS = [
-    Format("dvqa", "DVQA's train_qa.json, val_easy_qa.json, … and images (github.com/kushalkafle/DVQA_dataset)", entries)
-]
+FORMATS = [Format("dvqa", "DVQA's train_qa.json, … and its images (github.com/kushalkafle/DVQA_dataset)", entries)]

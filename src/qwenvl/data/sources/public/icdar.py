@@ -40,7 +40,7 @@ def entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
                 lines.append(_line(row, scripts if options["scripts"] else None))
             names = tuple(stem + ending for ending in _ENDINGS)
             meta = {"scripts": sorted(scripts)} if scripts else {}
-            yield page(stem, names, At(str(file), Spot(1)), lines, **meta)
+            yield page(stem, names, At(str(file), Spot(1)), lines, meta=meta)
         except RowError as error:
             reading.bad(At(str(file), spot), error)
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qwenvl.data.sources.fields import list_of, shown, text_of
-from qwenvl.data.sources.public.entry import At, Entry
+from qwenvl.data.sources.public.entry import Entry
 from qwenvl.data.sources.public.json_stream import list_rows
 from qwenvl.data.sources.public.question import placed, tails
 from qwenvl.data.sources.public.reading import Reading

@@ -62,7 +62,7 @@ def joined(entries: Iterable[Entry]) -> Iterator[Entry]:
     for entry in entries:
         first = waiting[0] if waiting else entry
         same = (entry.image, entry.split, entry.at.file) == (first.image, first.split, first.at.file)
-        if waiting and (not same or len(waiting) == MOST_IN_AN_ENTRY):
+        if waiting and (not same or not first.image or len(waiting) == MOST_IN_AN_ENTRY):
             yield _one(waiting)
             waiting = []
         waiting.append(entry)

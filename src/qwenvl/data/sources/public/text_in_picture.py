@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,17 @@ class Line:
     legible: bool = True
 
 
-def page(id: str, names: tuple[str, ...], at: At, lines: Iterable[Line], split: str = "", **meta: Any) -> Entry:
-    """The entry of a page. Places of what nobody could read go into `meta["illegible"]`, as eight numbers each: an
+def page(
+    id: str,
+    images: tuple[str, ...] | tuple[bytes],
+    at: At,
+    lines: Iterable[Line],
+    split: str = "",
+    meta: Mapping[str, Any] | None = None,
+) -> Entry:
+    """The entry of a page; `images` are the picture's names, the usual one first, or its bytes.
+
+    Places of what nobody could read go into `meta["illegible"]`, as eight numbers each: an
     evaluation must not count them. Raises RowError for too many lines.
     """
     lines = list(lines)
@@ -45,8 +54,10 @@ def page(id: str, names: tuple[str, ...], at: At, lines: Iterable[Line], split: 
         elif line.quad != WHOLE:
             illegible.append([number for point in line.quad.points for number in point])
     if illegible:
-        meta["illegible"] = illegible
-    return Entry(id, names[0], at, split, others=names[1:], lines=tuple(found), meta=meta)
+        meta = {**(meta or {}), "illegible": illegible}
+    first, *others = images
+    names = tuple(name for name in others if isinstance(name, str))
+    return Entry(id, first, at, split, others=names, lines=tuple(found), meta=meta or {})
 
 
 def quad_of(value: Any, where: str) -> Quad:

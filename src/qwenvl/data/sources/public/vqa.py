@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from qwenvl.data.sources.fields import list_of, shown, text_of
-from qwenvl.data.sources.public.entry import At, Entry, Question
+from qwenvl.data.sources.public.entry import Entry, Question
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import Answer, id_of, joined, most_confident, placed, words_of
+from qwenvl.data.sources.public.question import Answer, id_of, joined, most_confident, placed, split_in, words_of
 from qwenvl.data.sources.public.reading import Reading, Row
 from qwenvl.data.sources.public.registry import Format, Option, Options
 from qwenvl.data.sources.report import DataError, RowError
@@ -38,23 +38,24 @@ def _entries(path: Path, options: Options, reading: Reading, reads_text: bool) -
     given = str(options["annotations"])
     beside = Path(given) if given else annotations_beside(path)
     form = _form(str(options["pictures"]), path)
-    year = _YEARS.search(path.name)
+    split = split_in(path)
     answers = _Answers(beside, reading) if beside is not None else None
     for at, row in placed(path, list_rows(path, "questions"), reading):
         with reading.row(at):
             id = id_of(row, "question_id")
             names = _names(row.get("image_id"), form)
             question = _question(row, id, answers.of(id) if answers is not None else None, reads_text)
-            yield Entry(
-                f"{path.stem}-{id}", names[0], at, year[1] if year else "", None, names[1:], questions=(question,)
-            )
+            yield Entry(f"{path.stem}-{id}", names[0], at, split, None, names[1:], questions=(question,))
 
 
 def _question(row: Row, id: str, annotation: Row | None, reads_text: bool) -> Question:
     text = text_of(row, "question").strip()
     if annotation is None:
         return Question(text, id=id, reads_text=reads_text)
-    answers = answers_from(annotation)
+    try:
+        answers = answers_from(annotation)
+    except RowError as error:
+        raise RowError(error.field, f"{error.reason} (in the annotation of question {id})") from None
     best, kind = annotation.get("multiple_choice_answer"), annotation.get("question_type")
     return Question(
         text=text,
@@ -158,7 +159,10 @@ FORMATS = [
         "vqav2", "VQAv2's questions (and annotations beside them; visualqa.org), pictures: COCO 2014", entries, OPTIONS
     ),
     Format(
-        "okvqa", "OK-VQA's questions (and annotations beside them; okvqa.allenai.org), pictures: COCO 2014", entries, OPTIONS
+        "okvqa",
+        "OK-VQA's questions (and annotations; okvqa.allenai.org), pictures: COCO 2014",
+        entries,
+        OPTIONS,
     ),
     Format("vqa", "any set in VQAv2's form, such as VizWiz as others re-wrote it", entries, OPTIONS),
     Format("vqa-text", "the same for questions that need reading, such as TextVQA's", reading_entries, OPTIONS),
