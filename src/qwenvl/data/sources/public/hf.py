@@ -161,7 +161,7 @@ def _letter(given: Any, choices: tuple[str, ...], name: str) -> str:
 
 
 def _turns(items: list[Any], name: str) -> Iterator[tuple[Any, Any]]:
-    """Questions and answers of a list: {question, answer}, {user, assistant}, or turns {from, value}/{role, content}."""
+    """Questions and answers of a list: question/answer, user/assistant, or turns of from/value or role/content."""
     asked: Any = None
     for index, item in enumerate(items):
         if not isinstance(item, dict):

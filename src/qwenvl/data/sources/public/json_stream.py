@@ -36,8 +36,7 @@ def list_rows(path: Path, *names: str) -> Iterator[tuple[Spot, Row | RowError]]:
             if name in names and window.peek() == "[":
                 yield from _objects(window, (name, None))
                 return
-            for _ in _values(window):
-                pass
+            _skip(window)
     wanted = " or ".join(f'"{name}"' for name in names) or "a list"
     raise DataError(f"{path}: no list {wanted} among its members ({', '.join(there[:8])})")
 
@@ -89,6 +88,15 @@ def _names(window: _Window) -> Iterator[str]:
         raise DataError(f"{window.path}:{window.line}: {error}") from None
 
 
+def _skip(window: _Window) -> None:
+    """Step over the value that comes next."""
+    try:
+        for _ in _values(window):
+            pass
+    except _Broken as error:
+        raise DataError(f"{window.path}:{window.line}: {error}") from None
+
+
 def _values(window: _Window) -> Iterator[tuple[int, str, Any]]:
     """Line, name ("" in a list) and value of what the next value holds, one at a time; of a plain value itself."""
     opening = window.peek()
@@ -120,7 +128,7 @@ class _Window:
             self.file: TextIO = path.open(encoding="utf-8-sig")
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or error}") from error
-        self.text, self.at, self.ended = "", 0, False
+        self.text, self.at = "", 0
         self._line, self._counted = 1, 0
         if self.peek(end=True) not in ("[", "{"):
             self.file.close()
@@ -160,13 +168,18 @@ class _Window:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.at)
-                # a number that ends with the piece may go on in the next one
-                if end < len(self.text) or not self._more(PIECE):
+                # a number that ends with the piece may go on in the next one, as 12 of "12." or "12e+"
+                if len(self.text) - end > 2 or isinstance(value, str | list | dict) or not self._more(PIECE):
                     self.at = end
                     return value
             except json.JSONDecodeError as error:
-                if len(self.text) - self.at > MAX_ROW or not self._more(wanted):
-                    raise _Broken(f"not JSON ({error.msg})" if not self.ended else "the file is cut off") from None
+                # what the end of the piece can not explain is broken
+                open_end = error.msg.startswith("Unterminated") or len(self.text) - error.pos < 16
+                if not open_end or len(self.text) - self.at > MAX_ROW:
+                    raise _Broken(f"not JSON ({error.msg})") from None
+                if not self._more(wanted):
+                    whole = error.pos < len(self.text.rstrip()) and not error.msg.startswith("Unterminated")
+                    raise _Broken(f"not JSON ({error.msg})" if whole else "the file is cut off") from None
                 wanted *= 2
             except RecursionError:
                 raise _Broken("not JSON (nested too deep)") from None
@@ -178,7 +191,6 @@ class _Window:
         except UnicodeDecodeError as error:
             raise DataError(f"{self.path}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
         if not found:
-            self.ended = True
             return False
         line = self.line
         self.text, self.at, self._counted = self.text[self.at :] + found, 0, 0
