@@ -166,7 +166,7 @@ def test_gqa(written: Write, coco: Path) -> None:
 def test_gqa_in_parts_names_the_part(written: Write, coco: Path) -> None:
     (coco / "parts").mkdir()
     for part in range(2):
-        row = {"question": "?", "imageId": str(part), "answer": "no" if part == 0 else 3}
+        row = {"question": "?", "imageId": str(part), "answer": "no" if part == 0 else [3]}
         written(f"parts/train_all_questions_{part}.json", {str(part): row})
     report = BadRows()
     assert len(list(read_entries(f"gqa:{coco / 'parts'}", report, strict=False))) == 1

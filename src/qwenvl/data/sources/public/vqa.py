@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qwenvl.data.sources.fields import list_of, shown, text_of
+from qwenvl.data.sources.fields import list_of, shown
 from qwenvl.data.sources.public.entry import Entry, Question
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import Answer, id_of, joined, most_confident, placed, split_in, words_of
+from qwenvl.data.sources.public.question import Answer, id_of, joined, placed, question_of, split_in, words_of
 from qwenvl.data.sources.public.reading import Reading, Row
 from qwenvl.data.sources.public.registry import Format, Option, Options
 from qwenvl.data.sources.report import DataError, RowError
@@ -49,22 +49,14 @@ def _entries(path: Path, options: Options, reading: Reading, reads_text: bool) -
 
 
 def _question(row: Row, id: str, annotation: Row | None, reads_text: bool) -> Question:
-    text = text_of(row, "question").strip()
     if annotation is None:
-        return Question(text, id=id, reads_text=reads_text)
+        return question_of(row, "question", (), id, reads_text=reads_text)
     try:
         answers = answers_from(annotation)
     except RowError as error:
         raise RowError(error.field, f"{error.reason} (in the annotation of question {id})") from None
     best, kind = annotation.get("multiple_choice_answer"), annotation.get("question_type")
-    return Question(
-        text=text,
-        answer=most_confident(answers, best if isinstance(best, str) else ""),
-        answers=tuple(answer.text for answer in answers),
-        id=id,
-        reads_text=reads_text,
-        kind=kind if isinstance(kind, str) else "",
-    )
+    return question_of(row, "question", answers, id, best if isinstance(best, str) else "", kind, reads_text)
 
 
 def annotations_beside(path: Path) -> Path | None:
