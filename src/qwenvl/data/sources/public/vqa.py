@@ -16,7 +16,7 @@ from qwenvl.data.sources.public.registry import Format, Option, Options
 from qwenvl.data.sources.report import DataError, RowError
 
 _YEARS = re.compile(r"(train|val|test)(20\d\d)")
-_PICTURE = re.compile(r"(.*)\{image_id(?::0(\d{1,2})d)?\}(.*)")
+_PLACE = re.compile(r"\{image_id(?::0(\d{1,2})d)?\}")
 MAX_WAITING = 1_000_000
 """Annotations that may wait for their question: in the published files both stand in the same order."""
 
@@ -88,7 +88,7 @@ def answers_from(row: Row) -> tuple[Answer, ...]:
 
 
 def _form(given: str, path: Path) -> str:
-    if given and _PICTURE.fullmatch(given) is None:
+    if given and _PLACE.search(given) is None:
         raise DataError(f"pictures={given}: expected a name with {{image_id}} or {{image_id:012d}} in it")
     year = _YEARS.search(path.name)
     return given or (f"COCO_{year[0]}_{{image_id:012d}}.jpg" if year else "")
@@ -114,10 +114,7 @@ def _names(image: Any, form: str) -> tuple[str, ...]:
 
 
 def _filled(form: str, image: int | str) -> str:
-    found = _PICTURE.fullmatch(form)
-    if found is None:
-        raise ValueError(f"{form!r} was not checked")
-    return f"{found[1]}{str(image).zfill(int(found[2] or 0))}{found[3]}"
+    return _PLACE.sub(lambda found: str(image).zfill(int(found[1] or 0)), form)
 
 
 class _Answers:
