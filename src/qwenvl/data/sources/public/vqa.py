@@ -17,7 +17,7 @@ from qwenvl.data.sources.report import DataError, RowError
 
 _YEARS = re.compile(r"(train|val|test)(20\d\d)")
 _PLACE = re.compile(r"\{image_id(?::0(\d{1,2})d)?\}")
-MAX_WAITING = 1_000_000
+MAX_WAITING = 500_000
 """Annotations that may wait for their question: in the published files both stand in the same order."""
 
 
@@ -96,7 +96,8 @@ def _form(given: str, path: Path) -> str:
 
 def _names(image: Any, form: str) -> tuple[str, ...]:
     """A picture's usual name and others: newer downloads of COCO have the number alone."""
-    if isinstance(image, str) and image.strip() and not image.isdigit():
+    # an id of Open Images may happen to have no letters
+    if isinstance(image, str) and image.strip() and not (form.startswith("COCO_") and image.isdigit()):
         if form and not form.startswith("COCO_"):
             return (_filled(form, image),)
         return (image,) if Path(image).suffix else (f"{image}.jpg", f"{image}.png")
@@ -135,7 +136,9 @@ class _Answers:
                     return row
                 self._waiting[found] = row
             if len(self._waiting) > MAX_WAITING:
-                raise DataError(f"{self._path}: a million annotations belong to no question; are these two a pair?")
+                raise DataError(
+                    f"{self._path}: {MAX_WAITING:,} annotations belong to no question; are these two a pair?"
+                )
         raise RowError("question_id", f"{id} has no annotation in {self._path.name}")
 
 
