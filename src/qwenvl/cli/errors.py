@@ -16,6 +16,7 @@ _EXTRAS = {
     "torchao": "quantize",
     "ray": "ray",
     "openai": "llm",
+    **dict.fromkeys(("cv2", "fontTools"), "documents"),
 }
 
 
