@@ -10,7 +10,6 @@ import signal
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from qwenvl.data.synth.html_lines import MEASURE, Piece, lines, pieces, window
@@ -102,8 +101,8 @@ class Browser:
         with suppress(Exception):
             self._playwright.stop()
 
-    def draw(self, source: str, look: Look) -> Shot | None:
-        """Draw a page's HTML; None where the window shows no text that can be cut out whole.
+    def draw(self, source: str, look: Look) -> Shot:
+        """Draw a page's HTML; without a picture where the window shows no text that can be cut out whole.
 
         Raises BrowserGone where the browser died of it or the time was over; the next call starts another one.
         """
@@ -122,9 +121,11 @@ class Browser:
         finally:
             watch.cancel()
 
-    def _draw(self, source: str, look: Look) -> Shot | None:
+    def _draw(self, source: str, look: Look) -> Shot:
         nonce = secrets.token_urlsafe(12)
         limit = 1000 * self._seconds
+        # a new document: a policy stays with the one that it came to, whatever is written into it later
+        self._page.goto("about:blank", timeout=limit)
         self._page.set_content(harmless(source, look.css, nonce), timeout=limit, wait_until="domcontentloaded")
         call = f"{MEASURE}({look.width}, {VIEW[1]}, {look.part:.4f}, {_PIECES})"
         asked = self._tools.send("Runtime.evaluate", {"expression": call, "returnByValue": True, "timeout": limit})
@@ -136,7 +137,7 @@ class Browser:
         bottom = min(bottom, max(found["height"], 1))
         if bottom - top < 1:
             return Shot(b"", (), 0, 0, found["letters"], found["full"])
-        clip = {"x": 0, "y": top, "width": look.width, "height": bottom - top, "scale": look.scale}
+        clip = {"x": 0, "y": found["y"] + top, "width": look.width, "height": bottom - top, "scale": look.scale}
         asked = self._tools.send(
             "Page.captureScreenshot",
             {"format": look.format, "clip": clip, "optimizeForSpeed": True}
@@ -202,8 +203,3 @@ def _stop(pid: int) -> None:
 
 def _is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
-
-
-def executable(path: str) -> bool:
-    """Whether a file may be run."""
-    return Path(path).is_file() and os.access(path, os.X_OK)

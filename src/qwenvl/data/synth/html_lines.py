@@ -18,7 +18,7 @@ _EDGE = 0.5
 # in: a call for each character of a page would take longer than drawing it.
 MEASURE = """
 ((width, height, part, most) => {
-  const empty = {pieces: [], height: 0, letters: 0, full: false};
+  const empty = {pieces: [], y: 0, height: 0, letters: 0, full: false};
   if (!document.body) return empty;
   const total = document.documentElement.scrollHeight;
   window.scrollTo(0, Math.round(part * Math.max(0, total - height)));
@@ -96,7 +96,7 @@ MEASURE = """
       begin = end;
     }
   }
-  return {pieces, height: total - window.scrollY, letters, full};
+  return {pieces, y: window.scrollY, height: total - window.scrollY, letters, full};
 })
 """
 
