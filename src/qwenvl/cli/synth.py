@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from qwenvl.cli import synth_documents
 from qwenvl.cli.options import Verbs, group
 
-VERBS: tuple[Any, ...] = ()
+VERBS = (synth_documents,)
 
 
 def add(verbs: Verbs) -> None:

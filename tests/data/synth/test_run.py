@@ -35,7 +35,7 @@ def test_shards_counts_and_sheet(tmp_path: Path) -> None:
     assert ids == [f"square-{number}" for number in range(20) if number % 3 != 2]
     assert reader.meta["settings"] == {"shade": 9}
     with PILImage.open(tmp_path / "contact.png") as picture:
-        assert picture.size[0] == 4 * 648
+        assert picture.size[0] == 4 * 728
 
 
 def test_a_unit_without_records_leaves_no_shard(tmp_path: Path) -> None:
@@ -92,9 +92,9 @@ def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
 
 def test_the_sheet_draws_the_quads_where_they_are() -> None:
     """A picture twice a cell's size: its lines shrink with it."""
-    white = Image(PILImage.new("RGB", (1280, 640), "white"), 1280, 640)
+    white = Image(PILImage.new("RGB", (1440, 720), "white"), 1440, 720)
     quad = Quad(((200, 100), (1000, 120), (1000, 320), (200, 300)))
     drawn = sheet([Record("a", "test", (white,), lines=(TextLine("a", quad),))])
-    inked = PILImage.eval(drawn.crop((0, 26, 640, 26 + 320)).convert("L"), lambda value: 255 * (value < 250)).getbbox()
+    inked = PILImage.eval(drawn.crop((0, 26, 720, 26 + 360)).convert("L"), lambda value: 255 * (value < 250)).getbbox()
     assert inked is not None
-    assert all(abs(a - b) <= 3 for a, b in zip(inked, (100, 50, 501, 161), strict=True))
+    assert all(abs(a - b) <= 1 for a, b in zip(inked, (100, 50, 501, 161), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,15 @@ from qwenvl.assets.fonts import font
 from qwenvl.data.record_json import record_from_json
 from qwenvl.data.shards import COLUMNS
 from qwenvl.data.whole import whole
-from qwenvl.sample import Quad, Record, Region
-from qwenvl.text.draw import draw_regions
+from qwenvl.sample import Record
 
 if TYPE_CHECKING:
     from PIL import Image as PILImage
 
 SHEET = "contact.png"
 _COLUMNS, _ROWS = 4, 3
-_CELL, _TITLE, _GAP = 640, 26, 8
+_CELL, _TITLE, _GAP = 720, 26, 8
+_COLOURS = ((230, 25, 75), (0, 110, 220), (0, 150, 70), (240, 110, 0), (160, 30, 190))
 
 
 def write_sheet(folder: Path, shards: Sequence[Mapping[str, Any]], count: int = _COLUMNS * _ROWS) -> None:
@@ -36,7 +37,7 @@ def write_sheet(folder: Path, shards: Sequence[Mapping[str, Any]], count: int = 
 def sheet(records: Sequence[Record]) -> PILImage.Image:
     """The first picture of each record, shrunk into a cell, its lines outlined, its id and number of lines above it.
 
-    Neighbouring lines have different colours, in the order of the palette, which is the reading order.
+    Neighbouring lines have different colours, always in the same turn, so that the reading order shows.
     """
     from PIL import Image as PILImageModule
     from PIL import ImageDraw
@@ -59,6 +60,7 @@ def sheet(records: Sequence[Record]) -> PILImage.Image:
 def _drawn(record: Record) -> PILImage.Image:
     """A record's picture, at most a cell wide and high, with its lines."""
     from PIL import Image as PILImageModule
+    from PIL import ImageDraw
 
     picture = record.images[0].pil()
     scale = min(1.0, _CELL / max(picture.size))
@@ -68,15 +70,12 @@ def _drawn(record: Record) -> PILImage.Image:
         PILImageModule.Resampling.LANCZOS,
     )
     across, down = small.width / picture.width, small.height / picture.height
-    regions = [
-        Region(str(number % 10), quads=(_scaled(line.quad, across, down),)) for number, line in enumerate(record.lines)
-    ]
-    return draw_regions(small, regions, labels=False)
-
-
-def _scaled(quad: Quad, across: float, down: float) -> Quad:
-    a, b, c, d = ((x * across, y * down) for x, y in quad.points)
-    return Quad((a, b, c, d))
+    pen = ImageDraw.Draw(small)
+    for number, line in enumerate(record.lines):
+        corners = [(x * across, y * down) for x, y in line.quad.points]
+        if all(math.isfinite(value) for corner in corners for value in corner):
+            pen.line([*corners, corners[0]], fill=_COLOURS[number % len(_COLOURS)])
+    return small
 
 
 def _spread(folder: Path, shards: Sequence[Mapping[str, Any]], count: int) -> list[Record]:

@@ -14,12 +14,12 @@ from typing import Any
 
 from qwenvl.data.synth.documents_fonts import FontError, FontFace, find_fonts, fingerprint
 from qwenvl.data.synth.documents_paper import Photos, find_photos
-from qwenvl.data.synth.documents_text import Sentences, TextFiles, TextSource, open_texts
+from qwenvl.data.synth.documents_text import Sentences, TextSource, open_texts
 from qwenvl.data.synth.documents_text import fingerprint as text_fingerprint
 from qwenvl.data.synth.run import Tally
 from qwenvl.sample import Image, Language, Record
 
-_PER_UNIT = 500
+_LEAST, _MOST = 25, 500  # pages of a unit
 _LEAST_SIDE, _MOST_SIDE = 64, 8192
 
 
@@ -86,7 +86,8 @@ class Documents:
             tally.dropped["page: no text on it"] += 1
             return None
         tally.counted["lines"] += len(made.lines)
-        tally.counted[f"pages, {made.layout} {made.view} {made.language}"] += 1
+        for kind in ("language", "layout", "view"):
+            tally.counted[f"pages, {kind} {getattr(made, kind)}"] += 1
         image = Image(made.jpeg, *made.size)
         meta = {"language": made.language, "layout": made.layout, "view": made.view}
         return Record(f"documents-{self.seed}-{index}", "documents", (image,), lines=made.lines, meta=meta)
@@ -120,12 +121,13 @@ def documents(
         )
     if not 6 <= smallest <= long_side[0] // 8:
         raise DocumentError(
-            f"smallest text of {smallest} pixels: expected 6 to {long_side[0] // 8}, an eighth of the shortest long side"
+            f"smallest text of {smallest} pixels: expected 6 to {long_side[0] // 8}, an eighth of the least long side"
         )
-    source: TextFiles | Sentences = open_texts(texts) if texts else Sentences()
+    source: TextSource = open_texts(texts) if texts else Sentences()
     chosen = tuple(language for language in source.languages if language in languages)
     if not chosen:
-        raise DocumentError(f"the text files are in {', '.join(source.languages)}, but asked for is {', '.join(languages)}")
+        found, asked = ", ".join(source.languages), ", ".join(languages)
+        raise DocumentError(f"the text files are in {found}, but asked for is {asked}")
     faces = find_fonts(font_folders, system_fonts)
     for language in chosen:
         if not any(language in face.languages for face in faces):
@@ -133,8 +135,9 @@ def documents(
     return Documents(seed, chosen, faces, source, find_photos(photo_folders), long_side, smallest)
 
 
-def spans(count: int, each: int = _PER_UNIT) -> list[Span]:
-    """`count` pages as units of work."""
+def spans(count: int) -> list[Span]:
+    """`count` pages as units of work: enough of them for some workers, none so large that much is done again."""
+    each = min(_MOST, max(_LEAST, count // 32))
     return [Span(begin, min(begin + each, count)) for begin in range(0, count, each)]
 
 

@@ -1,4 +1,4 @@
-"""Draws a document: chooses page, layout and view, sets the text, finds each line's quad, draws, and spoils the picture.
+"""Draws a document: chooses page, layout and view, sets the text, finds each line's quad, draws, spoils the picture.
 
 What is too small, cut off or out of the picture is left out before anything is drawn, so no text is seen without a
 quad.
@@ -20,7 +20,7 @@ from qwenvl.data.synth.documents_colour import ENOUGH, Colour, of_ink, of_paper,
 from qwenvl.data.synth.documents_degrade import blur, grain, jpeg, shade, under
 from qwenvl.data.synth.documents_fonts import FontFace
 from qwenvl.data.synth.documents_layout import BODY, HEAD, LAYOUTS, NOTE, SMALLEST, Sheet, downwards, poster
-from qwenvl.data.synth.documents_paper import Photos, ground, sheet
+from qwenvl.data.synth.documents_paper import Photos, ground, sheet, tinted
 from qwenvl.data.synth.documents_setting import Line
 from qwenvl.data.synth.documents_text import TextSource
 from qwenvl.data.synth.documents_warp import Warp, between, inside, quad_of, upright
@@ -80,7 +80,10 @@ def draw(look: Look, seed: int, index: int, dropped: Counter[str]) -> Document |
     if not kept:
         return None
     photo = look.photos.draw(rng, seed, index)
-    picture = _over(rng, kept, page_size, warp, photo) if view == "over" else _on_paper(rng, page, kept, warp, view, photo)
+    if view == "over":
+        picture = _over(rng, kept, page_size, warp, photo)
+    else:
+        picture = _on_paper(rng, page, kept, warp, view, photo)
     picture = _spoiled(rng, picture, view, min(_height(line, quad) for line, quad in zip(kept, quads, strict=True)))
     lines = tuple(TextLine(line.text, quad_of(quad)) for line, quad in zip(kept, quads, strict=True))
     quality = rng.randint(55, 95)
@@ -192,9 +195,7 @@ def _on_paper(
     return warp.apply(made, behind)
 
 
-def _over(
-    rng: random.Random, lines: Sequence[Line], page: tuple[int, int], warp: Warp, photo: Pixels | None
-) -> Pixels:
+def _over(rng: random.Random, lines: Sequence[Line], page: tuple[int, int], warp: Warp, photo: Pixels | None) -> Pixels:
     """Text on a picture: each tone in a colour that shows everywhere behind its lines, else on a plain ground."""
     made = np.ascontiguousarray(ground(rng, page, photo))
     for tone in (BODY, HEAD, NOTE):
@@ -246,11 +247,9 @@ def _ink_in(picture: Pixels, lines: Sequence[Line], colour: Colour, paper: Colou
         if ratio((blue, green, red), paper) >= ENOUGH:
             colour = (blue, green, red)
     place = picture[y0:y1, x0:x1]
-    cover = cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR)
-    cv2.multiply(place, cv2.bitwise_not(cover), dst=place, scale=1 / 255)
+    cv2.multiply(place, cv2.cvtColor(cv2.bitwise_not(mask), cv2.COLOR_GRAY2BGR), dst=place, scale=1 / 255)
     if any(colour):
-        tinted = cv2.multiply(cover, (*map(float, colour), 0.0), scale=1 / 255)
-        cv2.add(place, tinted, dst=place)
+        cv2.add(place, tinted(mask, colour), dst=place)
 
 
 def _spoiled(rng: random.Random, picture: Pixels, view: str, smallest: float) -> Pixels:

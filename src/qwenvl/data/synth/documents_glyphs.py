@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -77,18 +78,18 @@ def ink(face: FontFace, size: int, text: str, turned: bool = False) -> Ink:
 def _drawn(face: FontFace, size: int, text: str) -> Ink:
     font = face.at(size)
     advance = font.getlength(text)
-    # strokes may lie far out of the em square
-    pad = size
-    canvas = Image.new("L", (int(advance) + 2 * pad, 3 * pad))
-    ImageDraw.Draw(canvas).text((pad, 2 * pad), text, fill=255, font=font, anchor="ls")
+    # strokes may lie out of the em square
+    pad = size // 2 + 4
+    base = pad + size
+    canvas = Image.new("L", (int(advance) + 2 * pad, base + pad))
+    ImageDraw.Draw(canvas).text((pad, base), text, fill=255, font=font, anchor="ls")
+    drawn = np.asarray(canvas)
     # the faintest edge of a stroke is nothing that an eye would draw a box around
-    box = canvas.point(_SEEN).getbbox()
-    if box is None:
-        return Ink(np.zeros((0, 0), np.uint8), 0, 0, advance)
-    return Ink(np.array(canvas.crop(box)), box[0] - pad, box[1] - 2 * pad, advance)
+    x, y, width, height = cv2.boundingRect(cv2.threshold(drawn, _FAINT, 255, cv2.THRESH_BINARY)[1])
+    return Ink(drawn[y : y + height, x : x + width].copy(), x - pad, y - base, advance)
 
 
-_SEEN = [0] * 24 + [255] * 232
+_FAINT = 23
 
 
 def _turned(upright: Ink, size: int) -> Ink:

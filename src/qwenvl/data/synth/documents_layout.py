@@ -19,6 +19,7 @@ from qwenvl.data.synth.documents_setting import (
     Line,
     Type,
     broken,
+    joined,
     paragraph,
     set_downwards,
     set_line,
@@ -34,6 +35,7 @@ SMALLEST: dict[Language, float] = {"en": 1.0, "zh": 1.2}
 """How large a size must be, in multiples of the smallest line height that is asked for: hanzi are denser."""
 
 _FACES_TRIED = 12
+_CELLS: tuple[Align, Align] = ("left", "right")
 
 
 @dataclass
@@ -109,53 +111,80 @@ class Sheet:
         return below
 
 
+@dataclass
+class _Columns:
+    """Columns from `top` to `bottom`, and how far they are filled."""
+
+    left: float
+    width: float
+    gutter: float
+    count: int
+    top: float
+    bottom: float
+    number: int = 0
+    y: float = 0.0
+
+    @property
+    def x(self) -> float:
+        """Where the column that is being filled begins."""
+        return self.left + self.number * (self.width + self.gutter)
+
+    def room(self, height: float) -> bool:
+        """Whether there is room, in this column or the next one, to which it goes over."""
+        if self.y + height > self.bottom:
+            self.number, self.y = self.number + 1, self.top
+        return self.number < self.count
+
+
 def article(sheet: Sheet) -> None:
     """A title, then paragraphs in one to three columns, flowing from one into the next."""
-    rng, inner = sheet.rng, sheet.width - 2 * sheet.margin
+    rng, inner = sheet.rng, float(sheet.width - 2 * sheet.margin)
     top = float(sheet.margin)
     if rng.random() < 0.8:
         top = _title(sheet, top, inner)
-    most = 3 if inner > 900 else 2 if inner > 520 else 1
-    columns = rng.randint(1, most)
+    count = rng.randint(1, 3 if inner > 900 else 2 if inner > 520 else 1)
     gutter = rng.uniform(0.03, 0.06) * inner
-    width = (inner - gutter * (columns - 1)) / columns
+    width = (inner - gutter * (count - 1)) / count
+    columns = _Columns(sheet.margin, width, gutter, count, top, sheet.height - sheet.margin, y=top)
+    if count > 1 and rng.random() < 0.3:
+        for number in range(1, count):
+            middle = round(sheet.margin + number * (width + gutter) - gutter / 2)
+            sheet.rules.append((middle, round(top), middle, sheet.height - sheet.margin))
     look = sheet.type(sheet.body, sheet.body_size(width))
     align: Align = rng.choices(("justify", "left", "centre", "right"), (6, 6, 1, 0.4))[0]
-    indent = look.size * rng.choice((0, 0, 2 if sheet.language == "zh" else 1.5)) if align in ("justify", "left") else 0
-    between = rng.choice((0, 0.4, 0.8)) * look.size
-    column, y = 0, top
-    bottom = sheet.height - sheet.margin
-    if columns > 1 and rng.random() < 0.3:
-        for number in range(1, columns):
-            x = round(sheet.margin + number * (width + gutter) - gutter / 2)
-            sheet.rules.append((x, round(top), x, bottom))
+    indent = look.size * rng.choice((0.0, 0.0, 2.0 if sheet.language == "zh" else 1.5))
+    between = rng.choice((0.0, 0.4, 0.8)) * look.size
     # a page holds no more paragraphs than this
     for _ in range(60):
-        x = sheet.margin + column * (width + gutter)
-        if y > top and rng.random() < 0.12:
-            y = _subheading(sheet, look, x, y, width, bottom)
+        if columns.y > top and rng.random() < 0.12:
+            columns.y = _subheading(sheet, look, columns)
         elif rng.random() < 0.06:
-            y = _figure(sheet, x, y, width, bottom)
-        text, face = sheet.text(sheet.body, rng.randint(1, 6))
-        own = Type(face, look.size, look.pitch, look.tone)
-        found = broken(text, own, width, indent)
-        if found is None:
-            sheet.dropped["paragraph: wider than its column"] += 1
-            continue
-        for number, line in enumerate(found):
-            if y + look.size > bottom:
-                column, y = column + 1, top
-                if column == columns:
-                    return
-            x = sheet.margin + column * (width + gutter)
-            left = indent if number == 0 else 0
-            made = set_line(line, own, x + left, y, width - left, align, number == len(found) - 1)
-            if made:
-                sheet.lines.append(made)
-            y += look.pitch * look.size
-        y += between
-        if rng.random() < 0.03:
+            columns.y = _figure(sheet, columns)
+        if not _flow(sheet, columns, look, align, indent if align in ("justify", "left") else 0.0):
             return
+        columns.y += between
+        if rng.random() < 0.015:
+            return
+
+
+def _flow(sheet: Sheet, columns: _Columns, look: Type, align: Align, indent: float) -> bool:
+    """Set a paragraph into the columns; whether there is room for more."""
+    text, face = sheet.text(sheet.body, sheet.rng.randint(1, 6))
+    own = Type(face, look.size, look.pitch, look.tone)
+    found = broken(text, own, columns.width, indent)
+    if found is None:
+        sheet.dropped["paragraph: wider than its column"] += 1
+        return True
+    for number, line in enumerate(found):
+        if not columns.room(look.size):
+            return False
+        left = indent if number == 0 else 0.0
+        last = number == len(found) - 1
+        made = set_line(line, own, columns.x + left, columns.y, columns.width - left, align, last)
+        if made:
+            sheet.lines.append(made)
+        columns.y += look.pitch * look.size
+    return True
 
 
 def notice(sheet: Sheet) -> None:
@@ -175,11 +204,11 @@ def notice(sheet: Sheet) -> None:
         lines = paragraph(text, own, sheet.margin + indent, y, inner - indent)
         below = y + len(lines or ()) * look.pitch * look.size
         if not lines or below > sheet.height - sheet.margin:
-            return
+            # a shorter one may fit
+            continue
         if mark and own.face.has(mark):
-            first = set_line(_whole(mark), own, sheet.margin, y, indent, "left")
-            if first:
-                sheet.lines.append(first)
+            first = set_line([Atom((mark,), False)], own, sheet.margin, y, indent, "left")
+            lines[:1] = [joined(first, lines[0])] if first else lines[:1]
         sheet.lines += lines
         y = below + rng.uniform(0.1, 0.5) * look.size
 
@@ -206,7 +235,7 @@ def table(sheet: Sheet) -> None:
         inset = (look.pitch - 1) / 2 * look.size
         made = [
             set_line(found[0], look, sheet.margin, y + inset, inner, align)
-            for found, align in zip((w for w in widths if w), ("left", "right"), strict=False)
+            for found, align in zip((w for w in widths if w), _CELLS, strict=False)
         ]
         row: list[Line] = [line for line in made if line]
         if len(row) == 2 and row[0].box[2] + 1.5 * look.size > row[1].box[0]:
@@ -283,29 +312,25 @@ def _title(sheet: Sheet, y: float, inner: float) -> float:
     return below + (0.4 * look.size if below > y else 0)
 
 
-def _subheading(sheet: Sheet, body: Type, x: float, y: float, width: float, bottom: float) -> float:
+def _subheading(sheet: Sheet, body: Type, columns: _Columns) -> float:
     text, face = sheet.short(sheet.heading)
     look = sheet.type(face, sheet.size(body.size * sheet.rng.uniform(1.1, 1.5)), HEAD, 1.25)
-    lines = paragraph(text, look, x, y + 0.4 * body.size, width)
-    below = y + (0.6 * body.size + len(lines) * look.pitch * look.size if lines else 0)
+    lines = paragraph(text, look, columns.x, columns.y + 0.4 * body.size, columns.width)
+    below = columns.y + (0.6 * body.size + len(lines) * look.pitch * look.size if lines else 0)
     # a heading at the foot of a column would head nothing
-    if not lines or below + 2 * body.size > bottom:
-        return y
+    if not lines or below + 2 * body.size > columns.bottom:
+        return columns.y
     sheet.lines += lines
     return below
 
 
-def _figure(sheet: Sheet, x: float, y: float, width: float, bottom: float) -> float:
-    high = sheet.rng.uniform(0.3, 0.8) * width
-    if y + high + sheet.smallest > bottom:
+def _figure(sheet: Sheet, columns: _Columns) -> float:
+    x, y = columns.x, columns.y
+    high = sheet.rng.uniform(0.3, 0.8) * columns.width
+    if y + high + sheet.smallest > columns.bottom:
         return y
-    sheet.figures.append((round(x), round(y), round(x + width), round(y + high)))
+    sheet.figures.append((round(x), round(y), round(x + columns.width), round(y + high)))
     return y + high + 0.5 * sheet.smallest
-
-
-def _whole(mark: str) -> list[Atom]:
-    """A mark of a list, which is one piece whatever it begins with."""
-    return [Atom((mark,), False)]
 
 
 def _filled(text: str, limit: int) -> list[str] | None:

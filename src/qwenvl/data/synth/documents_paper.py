@@ -74,10 +74,18 @@ def _photo(path: str) -> Pixels | None:
 def sheet(rng: random.Random, size: tuple[int, int], colour: Colour, texture: float) -> Pixels:
     """Paper of `colour` (BGR), width × height; `texture` from 0, smooth, to 1."""
     if texture <= 0:
-        return np.full((size[1], size[0], 3), colour, np.uint8)
+        # row by row: NumPy fills pixel by pixel otherwise, at a tenth of the speed
+        row = np.tile(np.array(colour, np.uint8), size[0]).reshape(1, size[0], 3)
+        return np.repeat(row, size[1], axis=0)
     grain = cut(rng, _papers()[rng.randrange(_PAPERS)], size)
-    light = cv2.convertScaleAbs(grain, alpha=texture, beta=255 * (1 - texture))
-    return np.asarray(cv2.multiply(light, (*map(float, colour), 0.0), scale=1 / 255), np.uint8)
+    return tinted(grain, colour, 255 * (1 - texture), texture)
+
+
+def tinted(grey: Pixels, colour: Colour, level: float = 0.0, gain: float = 1.0) -> Pixels:
+    """`colour` times (level + gain · grey) / 255: [H, W, 3] of [H, W], by a table, which is faster than sums."""
+    shares = np.clip(level + gain * np.arange(256), 0, 255) / 255
+    table = np.round(shares[:, None] * np.array(colour)).astype(np.uint8).reshape(256, 1, 3)
+    return np.asarray(cv2.applyColorMap(grey, table), np.uint8)
 
 
 def ground(rng: random.Random, size: tuple[int, int], photo: Pixels | None) -> Pixels:
@@ -85,10 +93,11 @@ def ground(rng: random.Random, size: tuple[int, int], photo: Pixels | None) -> P
     if photo is None:
         tile = _grounds()[rng.randrange(_GROUNDS)]
         side = rng.randint(_TILE // 3, _TILE)
-        found = stretched(cut(rng, tile, (side, min(_TILE, max(8, side * size[1] // size[0])))), size)
+        part = cut(rng, tile, (side, min(_TILE, max(8, side * size[1] // size[0]))))
         gain = rng.uniform(0.5, 1.25)
-        tint = [gain * rng.uniform(0.9, 1.1) for _ in range(3)]
-        return np.asarray(cv2.multiply(found, (*(255 * value for value in tint), 0.0), scale=1 / 255), np.uint8)
+        tint = (*(255 * gain * rng.uniform(0.9, 1.1) for _ in range(3)), 0.0)
+        # while it is small
+        return stretched(np.asarray(cv2.multiply(part, tint, scale=1 / 255), np.uint8), size)
     height, width = photo.shape[:2]
     share = rng.uniform(0.6, 1.0)
     wide = min(width, int(share * min(width, height * size[0] / size[1])))
@@ -121,15 +130,17 @@ def noise() -> Pixels:
 
 @functools.cache
 def _papers() -> tuple[Pixels, ...]:
-    """Textures to multiply paper with, [side, side, 3], the brightest 255."""
+    """Textures to multiply paper with, [side, side], the brightest 255."""
     random_ = np.random.default_rng(2)
     found = []
     for number in range(_PAPERS):
-        fine = _octaves(random_, _SHEET, (1, 2, 6) if number % 2 else (1, 3, 40, 200))
+        fine = _octaves(random_, _SHEET, (1, 2, 6) if number % 2 else (1, 3))
+        # stains are faint
+        fine += 0.35 * _octaves(random_, _SHEET, () if number % 2 else (60, 250))
         if number == 3:  # fibres
             fine += 0.5 * cv2.GaussianBlur(random_.normal(0, 1, (_SHEET, _SHEET)).astype(np.float32), (1, 9), 2)
         grey = 255 - np.clip(9 * (fine - fine.min() * 0.6), 0, 60)
-        found.append(np.asarray(cv2.cvtColor(grey.astype(np.uint8), cv2.COLOR_GRAY2BGR), np.uint8))
+        found.append(grey.astype(np.uint8))
     return tuple(found)
 
 

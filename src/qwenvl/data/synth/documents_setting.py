@@ -15,6 +15,9 @@ Align = Literal["left", "centre", "right", "justify"]
 _ASCENT = 0.88
 """Of the em square above the base line, as in Chinese fonts."""
 
+_LOOSEST = 0.6
+"""Ems that justifying may put between two words; a line that would need more stays ragged."""
+
 _TURNED = frozenset("（）《》〈〉【】「」『』〔〕〖〗—…～")
 _CORNER = frozenset("，。、")
 _MIDDLE = frozenset("；：！？")
@@ -80,7 +83,9 @@ def set_line(
                 pens.append((piece, pen))
             pen += gap if piece == " " else type_.width(piece)
     free = max(0.0, width - pen)
-    stretch = free / len(joints) if align == "justify" and not last and joints and free < 0.3 * width else 0.0
+    stretch = free / len(joints) if align == "justify" and not last and joints else 0.0
+    if stretch > _LOOSEST * type_.size:
+        stretch = 0.0
     begin = x + {"centre": free / 2, "right": free}.get(align, 0.0)
     shifts = dict.fromkeys(joints, stretch)
     base, shift = round(y + _ASCENT * type_.size), 0.0
@@ -137,6 +142,13 @@ def set_downwards(text: str, type_: Type, x: float, y: float, gap: float = 0.0) 
             down = top + _ASCENT * size + one.dy
         inks.append((one, round(left), round(down)))
     return _line(text, inks, type_, True)
+
+
+def joined(first: Line, second: Line) -> Line:
+    """Two lines at the same height as one, such as a list's mark and the words after it."""
+    (a0, b0, a1, b1), (c0, d0, c1, d1) = first.box, second.box
+    box = (min(a0, c0), min(b0, d0), max(a1, c1), max(b1, d1))
+    return replace(second, text=f"{first.text} {second.text}", inks=(*first.inks, *second.inks), box=box)
 
 
 def _line(text: str, inks: list[tuple[Ink, int, int]], type_: Type, vertical: bool) -> Line | None:

@@ -10,9 +10,10 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from qwenvl.data.synth.documents_words import HEADINGS, LABELS, SENTENCES, VALUES, WORDS
+import yaml
+
 from qwenvl.sample import Language
 
 _WINDOW = 4096
@@ -21,14 +22,19 @@ _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _END = {"en": re.compile(r"(?<=[.!?])[”’\"')]*\s+"), "zh": re.compile("(?<=[。！？])(?![”’」』）])")}
 
 
+_WORDS = Path(__file__).parents[2] / "assets" / "document_words.yaml"
+
+
 class TextError(ValueError):
     """A file of text can not be used; the message says why."""
 
 
 class TextSource(Protocol):
-    """Gives text of one line of thought at a time; white space in it is single blanks."""
+    """Gives text of one line of thought at a time."""
 
-    languages: tuple[Language, ...]
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        """Those that it has text in."""
 
     def sentences(self, rng: random.Random, language: Language, count: int) -> list[str]:
         """About `count` sentences that follow one another; none where the source finds none."""
@@ -42,13 +48,13 @@ class TextSource(Protocol):
 
 @dataclass(frozen=True)
 class Sentences:
-    """The sentences of `documents_words`, filled in, and now and then characters that they lack."""
+    """The sentences of `assets/document_words.yaml`, filled in, and now and then characters that they lack."""
 
     languages: tuple[Language, ...] = ("en", "zh")
 
     def sentences(self, rng: random.Random, language: Language, count: int) -> list[str]:
         """As in `TextSource`."""
-        made = [_filled(rng.choice(SENTENCES[language]), rng, language) for _ in range(count)]
+        made = [_filled(rng.choice(_given()["sentences"][language]), rng, language) for _ in range(count)]
         # every common hanzi, digit and mark has to be seen, and the sentences hold some hundreds
         if rng.random() < 0.25:
             made[rng.randrange(count)] = rare(rng, language)
@@ -56,12 +62,12 @@ class Sentences:
 
     def heading(self, rng: random.Random, language: Language) -> str:
         """As in `TextSource`."""
-        found = _filled(rng.choice(HEADINGS[language]), rng, language)
+        found = _filled(rng.choice(_given()["headings"][language]), rng, language)
         return found.upper() if language == "en" and rng.random() < 0.15 else _capital(found)
 
     def pair(self, rng: random.Random, language: Language) -> tuple[str, str]:
         """As in `TextSource`."""
-        label, value = rng.choice(LABELS[language]), rng.choice(VALUES[language])
+        label, value = rng.choice(_given()["labels"][language]), rng.choice(_given()["values"])
         return _capital(_filled(label, rng, language)), _filled(value, rng, language)
 
 
@@ -102,7 +108,7 @@ class TextFiles:
 
     def pair(self, rng: random.Random, language: Language) -> tuple[str, str]:
         """As in `TextSource`."""
-        return self.heading(rng, language), _filled(rng.choice(VALUES[language]), rng, language)
+        return self.heading(rng, language), _filled(rng.choice(_given()["values"]), rng, language)
 
 
 _LANGUAGES: tuple[Language, ...] = ("en", "zh")
@@ -153,14 +159,21 @@ def rare(rng: random.Random, language: Language) -> str:
     if language == "zh":
         return "".join(rng.choices(_hanzi(), k=rng.randint(6, 24))) + rng.choice("。，；")
     kind = rng.randrange(4)
-    word = rng.choice(WORDS["en"]["thing"])
+    words, number = _given()["words"]["en"], rng.randint(1, 999)
+    word, other = rng.choice(words["thing"]), rng.choice(words["matter"])
     if kind == 0:
-        return f"{word}.{rng.choice(WORDS['en']['matter'])}{rng.randint(1, 99)}@example.{rng.choice(('com', 'org', 'net'))}"
+        return f"{word}.{other}{number}@example.{rng.choice(('com', 'org', 'net'))}"
     if kind == 1:
-        return f"https://www.example.org/{word}/{rng.randint(100, 99999)}.html"
+        return f"https://www.example.org/{word}/{other}-{number}.html"
     if kind == 2:
         return " ".join("".join(rng.choices(_CODES, k=rng.randint(3, 9))) for _ in range(rng.randint(2, 5)))
-    return f"{word}[{rng.randint(0, 9)}] = {{{rng.randint(2, 99)} + {rng.randint(2, 99)} / x^2}} & ~{rng.randint(1, 9)}%;"
+    return f"{word}[{rng.randint(0, 9)}] = {{{number} + {rng.randint(2, 99)} / x^2}} & ~{rng.randint(1, 9)}%;"
+
+
+@functools.cache
+def _given() -> Any:
+    """The sentences, headings, labels and words that come with the package."""
+    return yaml.safe_load(_WORDS.read_text(encoding="utf-8"))
 
 
 def clean(text: str) -> str:
@@ -189,7 +202,7 @@ def _filled(pattern: str, rng: random.Random, language: Language) -> str:
 
     def fill(blank: re.Match[str]) -> str:
         name = blank[1]
-        return _MADE[name](rng, language) if name in _MADE else rng.choice(WORDS[language][name])
+        return _MADE[name](rng, language) if name in _MADE else rng.choice(_given()["words"][language][name])
 
     found = _BLANK.sub(fill, pattern)
     if language == "en":
@@ -201,7 +214,11 @@ def _date(rng: random.Random, language: Language) -> str:
     year, month, day = rng.randint(1978, 2031), rng.randint(1, 12), rng.randint(1, 28)
     if rng.random() < 0.35:
         return f"{year}-{month:02d}-{day:02d}"
-    return f"{year}年{month}月{day}日" if language == "zh" else f"{day} {WORDS['en']['month'][month - 1]} {year}"
+    return (
+        f"{year}年{month}月{day}日"
+        if language == "zh"
+        else f"{day} {_given()['words']['en']['month'][month - 1]} {year}"
+    )
 
 
 def _price(rng: random.Random, language: Language) -> str:

@@ -67,8 +67,8 @@ class Warp:
         `fill`.
         """
         width, height = self.size
-        xs = np.arange(-_STEP, width + _STEP, _STEP) + _STEP / 2
-        ys = np.arange(-_STEP, height + _STEP, _STEP) + _STEP / 2
+        xs = (np.arange(-1, width // _STEP + 2) + 0.5) * _STEP
+        ys = (np.arange(-1, height // _STEP + 2) + 0.5) * _STEP
         grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
         # a pixel's middle is at half, and OpenCV counts from the middle of the first
         source = (self.inverse(grid) - 0.5).reshape(len(ys), len(xs), 2).astype(np.float32)
