@@ -15,6 +15,7 @@ _EXTRAS = {
     "bitsandbytes": "qlora",
     "torchao": "quantize",
     "ray": "ray",
+    "playwright": "html",
     **dict.fromkeys(("cv2", "fontTools"), "documents"),
 }
 

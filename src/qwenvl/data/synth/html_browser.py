@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import shutil
@@ -12,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from qwenvl.data.synth.html_lines import MEASURE, Piece, lines, pieces, window
+from qwenvl.data.synth.html_lines import MEASURE, UNKNOWN, Piece, lines, pieces, window
 from qwenvl.data.synth.html_source import harmless
 from qwenvl.data.synth.html_style import VIEW, Look
 
@@ -52,7 +53,8 @@ class NoBrowser(ImportError):
 class Shot:
     """A page as drawn: the lines around the picture in CSS pixels of the window, the part of it that the picture shows.
 
-    `letters` counts the whole page's text; `full` says that the window had more pieces than are looked at.
+    `letters` counts the whole page's text; `full` says that the window had more pieces than are looked at; `missing`
+    are characters that no font here has.
     """
 
     image: bytes
@@ -61,6 +63,7 @@ class Shot:
     bottom: float
     letters: int
     full: bool
+    missing: str = ""
 
 
 def find(browser: str | None = None) -> str:
@@ -94,6 +97,7 @@ class Browser:
         self.pid = 0
         self._drawn = 0
         self._late = False
+        self._fonts: dict[str, bool] = {}
 
     def close(self) -> None:
         """End the browser and its driver."""
@@ -143,7 +147,18 @@ class Browser:
             {"format": look.format, "clip": clip, "optimizeForSpeed": True}
             | ({"quality": look.quality} if look.format == "jpeg" else {}),
         )
-        return Shot(base64.b64decode(asked["data"]), tuple(around), top, bottom, found["letters"], found["full"])
+        image = base64.b64decode(asked["data"])
+        missing = self._missing("".join(line.text for line in around))
+        return Shot(image, tuple(around), top, bottom, found["letters"], found["full"], missing)
+
+    def _missing(self, text: str) -> str:
+        """The characters that the browser draws as it draws one that is in no font."""
+        characters = {one for one in text if not one.isascii()}
+        if new := "".join(sorted(one for one in characters - self._fonts.keys() if one.isprintable())):
+            call = f"{UNKNOWN}({json.dumps(new)})"
+            asked = self._tools.send("Runtime.evaluate", {"expression": call, "returnByValue": True})
+            self._fonts.update(dict.fromkeys(new, True) | dict.fromkeys(asked["result"]["value"], False))
+        return "".join(sorted(one for one in characters if not self._fonts.get(one, True)))
 
     def _start(self) -> None:
         from playwright.sync_api import Error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category
 
 from qwenvl.sample import Quad, TextLine
 
@@ -100,6 +101,23 @@ MEASURE = """
 })
 """
 
+# The code points compared with are unassigned in Unicode: what stands for them stands for all that is missing.
+UNKNOWN = """
+(characters => {
+  const canvas = document.createElement('canvas');
+  canvas.width = canvas.height = 32;
+  const pen = canvas.getContext('2d', {willReadFrequently: true});
+  pen.font = '20px sans-serif';
+  const drawn = one => {
+    pen.clearRect(0, 0, 32, 32);
+    pen.fillText(one, 4, 24);
+    return pen.getImageData(0, 0, 32, 32).data.join();
+  };
+  const none = [drawn('\\u2fe0'), drawn('\\u{1fff0}')];
+  return Array.from(characters).filter(one => none.includes(drawn(one)));
+})
+"""
+
 
 @dataclass(slots=True)
 class Piece:
@@ -135,7 +153,8 @@ def lines(found: Iterable[Piece]) -> list[Piece]:
             made.append(Piece(piece.x0, piece.y0, piece.x1, piece.y1, piece.text, piece.block))
         space = False
     for line in made:
-        line.text = " ".join(line.text.split())
+        # a soft hyphen, a joiner or a mark of direction is not seen
+        line.text = " ".join("".join(c for c in line.text if category(c) != "Cf").split())
     return made
 
 
