@@ -53,7 +53,7 @@ class HtmlPages:
     seed: int
     browser: str
     seconds: float = 10.0
-    limits: HtmlLimits = HtmlLimits()
+    limits: HtmlLimits = field(default_factory=HtmlLimits)
     name: str = field(default="html", init=False)
     noun: str = field(default="pages", init=False)
 

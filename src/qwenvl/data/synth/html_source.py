@@ -22,37 +22,33 @@ _LARGER = {
     "shift_jis": "cp932",
     "iso8859-9": "cp1254",
 }
-_KNOWN = frozenset(
-    """utf-8 gb18030 cp1252 big5hkscs cp932 euc_jp euc_kr cp949 iso2022_jp hz koi8-r koi8-u cp1250 cp1251 cp1253
-    cp1254 cp1255 cp1256 cp1257 cp1258 iso8859-2 iso8859-3 iso8859-4 iso8859-5 iso8859-6 iso8859-7 iso8859-8
-    iso8859-10 iso8859-13 iso8859-14 iso8859-15 iso8859-16 cp874 cp866 mac-roman""".split()
-)
+_KNOWN = frozenset((
+    "utf-8", "gb18030", "cp1252", "big5hkscs", "cp932", "euc_jp", "euc_kr", "cp949", "iso2022_jp", "hz",
+    "koi8-r", "koi8-u", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258",
+    "iso8859-2", "iso8859-3", "iso8859-4", "iso8859-5", "iso8859-6", "iso8859-7", "iso8859-8", "iso8859-10",
+    "iso8859-13", "iso8859-14", "iso8859-15", "iso8859-16", "cp874", "cp866", "mac-roman",
+))  # fmt: skip
 
 # `basefont` has no content, may stand in the head and does nothing: no tag after it is read differently.
 _LOADS = re.compile(r"<(?:meta|link|base)(?=[\s/>])", re.IGNORECASE)
 
 
 def decode(data: bytes, content_type: str = "") -> str:
-    """A page's text. A byte order mark decides; then what the header or the page says; then what the bytes look like.
+    """A page's text. A byte order mark decides; then the bytes, where they have more than ASCII and are UTF-8, which
+    no text of another encoding is by accident; then what the header or the page says; then GB 18030 and Windows-1252.
 
-    As browsers do (WHATWG HTML, "determining the character encoding"), but a page that says nothing, or not the
-    truth, is taken as UTF-8 where it is that, then as GB 18030, then as Windows-1252. Bytes without a meaning become
-    U+FFFD.
+    Names of encodings are understood as browsers do (WHATWG Encoding). Bytes without a meaning become U+FFFD.
     """
     for mark, name in _BOMS:
         if data.startswith(mark):
             return data[len(mark) :].decode(name, errors="replace")
-    for name in _said(data, content_type):
+    said = _said(data, content_type)
+    for name in [*([] if data.isascii() else ["utf-8"]), *said, "gb18030"]:
         try:
             return data.decode(name)
         except UnicodeDecodeError:
             continue
-    for name in ("utf-8", "gb18030"):
-        try:
-            return data.decode(name)
-        except UnicodeDecodeError:
-            continue
-    return data.decode(next(iter(_said(data, content_type)), "cp1252"), errors="replace")
+    return data.decode(said[0] if said else "cp1252", errors="replace")
 
 
 def _said(data: bytes, content_type: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Stylesheets and windows by chance: crawled pages come without their own, and this one knows what is in the picture."""
+"""Stylesheets and windows by chance: crawled pages come without, and these let no ink be without text."""
 
 from __future__ import annotations
 
