@@ -17,6 +17,8 @@ _EXTRAS = {
     "ray": "ray",
     "playwright": "html",
     **dict.fromkeys(("cv2", "fontTools"), "documents"),
+    "pypdfium2": "pdf",
+    "fastwarc": "warc",
 }
 
 

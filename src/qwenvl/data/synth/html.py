@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import atexit
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qwenvl.data.images import load_image
+from qwenvl.data.sources.warc import SUFFIXES as WARCS
+from qwenvl.data.sources.warc import responses
 from qwenvl.data.synth.html_browser import Browser, BrowserGone, Shot, find
 from qwenvl.data.synth.html_filter import HtmlError, HtmlLimits, check_shot, check_source
 from qwenvl.data.synth.html_lines import text_lines
@@ -24,7 +27,7 @@ from qwenvl.data.synth.run import Tally
 from qwenvl.sample import Record
 
 SUFFIXES = (".html", ".htm", ".xhtml", ".shtml")
-WARCS = (".warc", ".warc.gz")
+_TYPES = ("text/html", "application/xhtml+xml")
 _PER_UNIT = 200
 _TRIES = 2
 
@@ -157,6 +160,15 @@ def _joined(made: Sequence[Pages], each: int) -> list[Pages]:
 
 def _sources(unit: Pages, limits: HtmlLimits, tally: Tally) -> Iterator[tuple[str, bytes, str]]:
     """Name, bytes and content type of a unit's pages."""
+    if not unit.files:
+        name = Path(unit.root).name
+        skipped: Counter[str] = Counter()
+        try:
+            for found in responses(unit.root, _TYPES, skipped, limits.max_bytes):
+                yield f"{name}/{found.number}", found.content, found.content_type
+        finally:
+            tally.dropped.update({f"archive: {why}": count for why, count in skipped.items()})
+        return
     for name in unit.files:
         try:
             with (Path(unit.root) / name).open("rb") as file:

@@ -36,8 +36,13 @@ MEASURE = """
     for (const one of chain) blocks.set(one, blocks.get(node));
     return blocks.get(node);
   };
+  const folded = node => {
+    for (let box = node.closest('details:not([open])'); box; box = box.parentElement.closest('details:not([open])'))
+      if (!box.querySelector(':scope > summary')?.contains(node)) return true;
+    return false;
+  };
   const visible = node => {
-    if (!shown.has(node)) shown.set(node, node.checkVisibility({visibilityProperty: true}));
+    if (!shown.has(node)) shown.set(node, node.checkVisibility({visibilityProperty: true}) && !folded(node));
     return shown.get(node);
   };
   const inside = r => r.width > 0 && r.bottom > 0 && r.top < height && r.right > 0 && r.left < width;
