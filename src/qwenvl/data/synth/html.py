@@ -87,7 +87,7 @@ class HtmlPages:
         if not shot.image:
             raise HtmlError("no line whole in the window" if shot.letters else "too little text")
         image = load_image(shot.image)
-        lines = text_lines(shot.lines, shot.top, shot.bottom, how.width, how.scale)
+        lines = text_lines(shot.lines, shot.top, shot.bottom, shot.width, how.scale)
         check_shot(shot, image.width, image.height, lines, self.limits)
         if shot.missing:
             raise HtmlError("characters that no font here has")

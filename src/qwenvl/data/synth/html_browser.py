@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import secrets
 import shutil
@@ -21,6 +22,10 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 _PIECES = 4000
 _RECYCLE = 300
 """Pages after which a browser is started anew: what it leaks and remembers ends with it."""
+_REWRITES = 20
+"""Pages written into one document; a new document takes a third of a page's time."""
+_BESIDE = 8
+"""Pixels of ground beside text that makes a picture wider."""
 
 # The proxy has a name that nothing resolves, and no address is excepted from it.
 _FLAGS = (
@@ -61,6 +66,7 @@ class Shot:
     lines: tuple[Piece, ...]
     top: float
     bottom: float
+    width: int
     letters: int
     full: bool
     missing: str = ""
@@ -96,6 +102,7 @@ class Browser:
         self._browser: Any = None
         self.pid = 0
         self._drawn = 0
+        self._nonce = ""
         self._late = False
         self._fonts: dict[str, bool] = {}
 
@@ -126,12 +133,13 @@ class Browser:
             watch.cancel()
 
     def _draw(self, source: str, look: Look) -> Shot:
-        nonce = secrets.token_urlsafe(12)
         limit = 1000 * self._seconds
-        # a new document: a policy stays with the one that it came to, whatever is written into it later
-        self._page.goto("about:blank", timeout=limit)
-        self._page.set_content(harmless(source, look.css, nonce), timeout=limit, wait_until="domcontentloaded")
-        call = f"{MEASURE}({look.width}, {VIEW[1]}, {look.part:.4f}, {_PIECES})"
+        if self._drawn % _REWRITES == 1:
+            # policies stay with a document, whatever is written into it later: one nonce serves as long as it does
+            self._page.goto("about:blank", timeout=limit)
+            self._nonce = secrets.token_urlsafe(12)
+        self._page.set_content(harmless(source, look.css, self._nonce), timeout=limit, wait_until="domcontentloaded")
+        call = f"{MEASURE}({VIEW[0]}, {VIEW[1]}, {look.part:.4f}, {_PIECES})"
         asked = self._tools.send("Runtime.evaluate", {"expression": call, "returnByValue": True, "timeout": limit})
         found = asked["result"]["value"]
         around = lines(pieces(found))
@@ -140,8 +148,11 @@ class Browser:
         _, bottom = window([line for line in around if line.y1 > top], min(VIEW[1], top + look.height), False)
         bottom = min(bottom, max(found["height"], 1))
         if bottom - top < 1:
-            return Shot(b"", (), 0, 0, found["letters"], found["full"])
-        clip = {"x": 0, "y": found["y"] + top, "width": look.width, "height": bottom - top, "scale": look.scale}
+            return Shot(b"", (), 0, 0, 0, found["letters"], found["full"])
+        # what can not wrap, such as a wide table, makes the picture wider
+        shown = [line.x1 for line in around if line.y0 < bottom and line.y1 > top]
+        width = min(VIEW[0], max(look.width, *(math.ceil(x1) + _BESIDE for x1 in shown))) if shown else look.width
+        clip = {"x": 0, "y": found["y"] + top, "width": width, "height": bottom - top, "scale": look.scale}
         asked = self._tools.send(
             "Page.captureScreenshot",
             {"format": look.format, "clip": clip, "optimizeForSpeed": True}
@@ -149,7 +160,7 @@ class Browser:
         )
         image = base64.b64decode(asked["data"])
         missing = self._missing("".join(line.text for line in around))
-        return Shot(image, tuple(around), top, bottom, found["letters"], found["full"], missing)
+        return Shot(image, tuple(around), top, bottom, width, found["letters"], found["full"], missing)
 
     def _missing(self, text: str) -> str:
         """The characters that the browser draws as it draws one that is in no font."""
