@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from qwenvl.cli import synth_documents
+from qwenvl.cli import synth_documents, synth_html
 from qwenvl.cli.options import Verbs, group
 
-VERBS = (synth_documents,)
+VERBS = (synth_documents, synth_html)
 
 
 def add(verbs: Verbs) -> None:
