@@ -33,6 +33,12 @@ _FILES = (
 )  # fmt: skip
 
 
+_DECIDES = (
+    ("format", "version of the format"), ("recipe", "recipe"), ("columns", "choice of columns"), ("units", "input"),
+    ("input", "input"),
+)  # fmt: skip
+
+
 class RunError(ValueError):
     """A folder can not take this run; the message says why and what to do."""
 
@@ -101,7 +107,7 @@ def prepare(out: Path, units: Sequence[Unit], columns: Columns, recipe: CleanRec
         _remove(out)
     path = out / "run.json"
     if path.exists():
-        _compare(_read(path), own, out)
+        compare(path, own, _DECIDES)
     elif any(out.iterdir()):
         names = ", ".join(sorted(entry.name for entry in out.iterdir())[:5])
         raise RunError(f"{out}: not empty ({names}), and no cleaning run: choose another folder")
@@ -157,23 +163,22 @@ def _remove(out: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def compare(path: Path, own: Mapping[str, Any], decides: Sequence[tuple[str, str]]) -> None:
+    """Raise RunError unless the run that `path` (run.json) tells of is `own`: equal in each key of `decides`.
+
+    Beside a key stands what to call it.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        there = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: can not be read ({error}); start over with --fresh") from error
-    return found if isinstance(found, dict) else {}
-
-
-def _compare(there: Mapping[str, Any], own: Mapping[str, Any], out: Path) -> None:
-    """Raise RunError unless the run in the folder is this one."""
-    for key, what in (("format", "version of the format"), ("recipe", "recipe"), ("columns", "choice of columns"),
-                      ("units", "input"), ("input", "input")):  # fmt: skip
+    there = there if isinstance(there, dict) else {}
+    for key, what in decides:
         if there.get(key) != own[key]:
             change = _difference(there.get(key), own[key])
             raise RunError(
-                f"{out}: holds a run of another {what}{f' ({change})' if change else ''}; choose another folder, or "
-                "start over in this one with --fresh"
+                f"{path.parent}: holds a run of another {what}{f' ({change})' if change else ''}; choose another "
+                "folder, or start over in this one with --fresh"
             )
 
 
