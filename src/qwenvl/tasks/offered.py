@@ -8,7 +8,6 @@ task → places of annotations, from 0, in the record's list that the task reads
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from qwenvl.sample import Record, Task
@@ -55,5 +54,5 @@ def offered(record: Record, task: Task) -> Record:
     found = getattr(record, FIELDS[task])
     if len(places) == len(found):
         return record
-    chosen = {FIELDS[task]: tuple(found[place] for place in places)}
-    return replace(Record(record.id, record.source, record.images, meta=record.meta), **chosen)
+    chosen: dict[str, Any] = {FIELDS[task]: tuple(found[place] for place in places)}
+    return Record(record.id, record.source, record.images, meta=record.meta, **chosen)
