@@ -11,9 +11,7 @@ from qwenvl.cli.options import Verbs, engine_options, positive, verb
 
 def add(verbs: Verbs) -> None:
     """Register `build`."""
-    p = verb(
-        verbs, "build", build, "make a corpus of several sources and tasks from a recipe; continues what was begun"
-    )
+    p = verb(verbs, "build", build, "make a corpus of sources and tasks from a recipe; continues what was begun")
     p.add_argument("recipe", metavar="RECIPE", help="a YAML file, or a packaged recipe: stage1, stage2, stage3")
     p.add_argument("out", type=Path, metavar="OUTPUT", help="folder of the corpus")
     p.add_argument("overrides", nargs="*", metavar="key=value", help="change a key, such as root=DIR or seed=1")
