@@ -78,5 +78,7 @@ class BadRows:
 
 
 def place(file: str, spot: Spot) -> str:
-    """ "file:line", as editors and terminals understand it; in a list also which row, as many may share a line."""
-    return f"{file}:{spot.line}" + (f" (row {spot.row})" if spot.row else "")
+    """ "file:line", as editors and terminals understand it; in a list also which row, as many may share a line, and in
+    a table, which has no lines (0), the row alone.
+    """
+    return (f"{file}:{spot.line}" if spot.line else file) + (f" (row {spot.row})" if spot.row else "")
