@@ -21,10 +21,10 @@ def add(verbs: Verbs) -> None:
 
 def build(options: argparse.Namespace) -> None:
     """`qwenvl data build`."""
-    from qwenvl.data.build.card_text import headline
-    from qwenvl.data.build.dry_run import dry_run, told
-    from qwenvl.data.build.recipe import load_build_recipe
-    from qwenvl.data.build.run import build as run
+    from qwenvl.data.assemble.card_text import headline
+    from qwenvl.data.assemble.dry_run import dry_run, told
+    from qwenvl.data.assemble.recipe import load_build_recipe
+    from qwenvl.data.assemble.run import build as run
 
     if options.ray_address and options.engine != "ray":
         raise UsageError("--ray-address is for --engine ray")
