@@ -36,6 +36,21 @@ def read_rows(path: Path) -> Iterator[tuple[Spot, Row | RowError]]:
     return _line_rows(path)
 
 
+def one_object(path: Path) -> Row:
+    """The object that a small file is. Raises RowError."""
+    try:
+        found = _object(json.loads(path.read_bytes().decode("utf-8-sig")))
+    except OSError as error:
+        raise RowError("", error.strerror or str(error)) from None
+    except UnicodeDecodeError as error:
+        raise RowError("", f"not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise _syntax(error) from None
+    if isinstance(found, RowError):
+        raise found
+    return found
+
+
 def _is_object(line: bytes, whole: bool) -> bool:
     """Whether a first line is JSON by itself; a line longer than what was read is taken to be."""
     if not whole and b"\n" not in line:

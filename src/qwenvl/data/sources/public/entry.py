@@ -12,6 +12,9 @@ from qwenvl.data.sources.fields import Pictures, language_of
 from qwenvl.data.sources.report import RowError, Spot, place
 from qwenvl.sample import QA, Box, Caption, Image, Phrase, Quad, Record, TextLine
 
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""Choices by their places."""
+
 
 class At(NamedTuple):
     """Where an entry stands."""
@@ -28,7 +31,8 @@ class Question:
     """A question with everything a set says about its answer.
 
     `answer` is the one to learn ("" where the split keeps it back), `answers` all of them as annotators gave them, in
-    the file's order; `kind` is the set's own name for the sort of question or answer.
+    the file's order; `kind` is the set's own name for the sort of question or answer. Of `choices` the answer is the
+    letter. `context` is what is told before the question, `box` where the answer stands, in pixels.
     """
 
     text: str
@@ -38,6 +42,19 @@ class Question:
     choices: tuple[str, ...] = ()
     reads_text: bool = False
     kind: str = ""
+    context: str = ""
+    box: Box | None = None
+
+    @property
+    def asked(self) -> str:
+        """The question as it is learnt; one with choices as the reference's evaluation of ScienceQA asks: "Context: …",
+        "Question: …", "Options: A. …", a line each, without the context where there is none.
+        """
+        if not self.choices:
+            return self.text
+        options = [f"{letter}. {words}" for letter, words in zip(LETTERS, self.choices, strict=False)]
+        context = [f"Context: {self.context}"] if self.context else []
+        return "\n".join([*context, f"Question: {self.text}", f"Options: {options[0]}", *options[1:]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +109,7 @@ def record_of(entry: Entry, pictures: Pictures, source: str, note: Callable[[str
 
 
 def _qa(question: Question) -> QA:
-    return QA(question.text, question.answer, language_of({}, question.text), question.reads_text)
+    return QA(question.asked, question.answer, language_of({}, question.text), question.reads_text)
 
 
 def _opened(entry: Entry, pictures: Pictures) -> Image:
@@ -101,6 +118,8 @@ def _opened(entry: Entry, pictures: Pictures) -> Image:
             return load_image(entry.image, name=entry.id, verify=True)
         except ImageError as error:
             raise RowError("image", str(error)) from None
+    if not entry.image:
+        raise RowError("image", "missing: the row names no picture")
     for name in (entry.image, *entry.others):
         if pictures.path(name, "image").is_file():
             return pictures.open(name, "image")

@@ -22,6 +22,20 @@ Options = Mapping[str, Any]
 
 _MODULES = (
     "refcoco",
+    "ai2d",
+    "chartqa",
+    "docvqa",
+    "dvqa",
+    "gqa",
+    "hf",
+    "icdar",
+    "ocr",
+    "ocrvqa",
+    "scienceqa",
+    "synthdog",
+    "textvqa",
+    "vizwiz",
+    "vqa",
 )  # fmt: skip
 """The readers: each has `FORMATS`."""
 
