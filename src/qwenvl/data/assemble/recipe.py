@@ -48,7 +48,8 @@ class TaskPlan:
     """A task's part of the corpus.
 
     At most `samples` of it are kept, spread over its sources as they have them. `weight` is how often training draws
-    it beside the others; all tasks have one or none has (then it is the number of samples). `published` is the paper's number of samples.
+    it beside the others; all tasks have one or none has (then it is the number of samples). `published` is the paper's
+    number of samples.
     """
 
     samples: int | None = None

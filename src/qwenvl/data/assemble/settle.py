@@ -33,8 +33,8 @@ PLAN = pa.schema(
         *((f"take_{task}", pa.int32()) for task in COUNTS),
     ]
 )
-"""A row for each record that goes into the corpus, sorted: its shard, the first record with its picture (`home`), itself
-(both counted over all ledgers), its unit and place there, and how many samples each task takes of it.
+"""A row for each record that goes into the corpus, sorted: its shard, the first record with its picture (`home`),
+itself (both counted over all ledgers), its unit and place there, and how many samples each task takes of it.
 """
 
 _DROPPED = pa.schema([(name, pa.string()) for name in ("id", "source", "rule", "why", "winner")])
@@ -144,9 +144,10 @@ def _homes(database: Any, rows_per_shard: int) -> None:
 
 
 _DROPPED_SQL = """
-    SELECT rows.id, names[rows.source + 1] AS source, coalesce(gone.rule, rows.rule) AS rule, coalesce(gone.why, rows.why) AS why,
-        best.id AS winner
-    FROM rows, (SELECT getvariable('names') AS names) LEFT JOIN gone ON gone.row = rows.row LEFT JOIN rows best ON best.row = gone.winner
+    SELECT rows.id, names[rows.source + 1] AS source, coalesce(gone.rule, rows.rule) AS rule,
+        coalesce(gone.why, rows.why) AS why, best.id AS winner
+    FROM rows, (SELECT getvariable('names') AS names) LEFT JOIN gone ON gone.row = rows.row
+        LEFT JOIN rows best ON best.row = gone.winner
     WHERE gone.row IS NOT NULL OR rows.rule IS NOT NULL ORDER BY rows.row"""
 
 

@@ -1,4 +1,4 @@
-"""What is counted of a corpus: samples by task, source and language; lengths in tokens, and how full packed rows get."""
+"""What is counted of a corpus: samples by task, source and language; lengths in tokens; how full packed rows get."""
 
 from __future__ import annotations
 
