@@ -9,6 +9,8 @@ from typing import Any
 from qwenvl.data.assemble.card import EDGES
 from qwenvl.data.assemble.card_text import (
     SHARES_NOTE,
+    SOURCES_NOTE,
+    TASKS_NOTE,
     Cells,
     headline,
     left_out_rows,
@@ -30,9 +32,9 @@ def card_page(card: Mapping[str, Any], samples: Mapping[Task, str]) -> str:
         _STYLE,
         f"<p>{html.escape(card['about'])}</p>" if card["about"] else "",
         f"<p>{html.escape(headline(card))}</p>",
-        "<h2>Tasks</h2><p>Beside the paper's numbers (arXiv 2308.12966, table 3).</p>",
+        f"<h2>Tasks</h2><p>{TASKS_NOTE}</p>",
         _table(task_rows(card), last=True),
-        "<h2>Sources</h2><p>Beside the paper's numbers (table 2).</p>",
+        f"<h2>Sources</h2><p>{SOURCES_NOTE}</p>",
         _table(source_rows(card)),
         "<h2>What was left out</h2>" if left_out[1] else "",
         _table(left_out) + "<p>Record by record in <code>dropped.parquet</code>.</p>" if left_out[1] else "",

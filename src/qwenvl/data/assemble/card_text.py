@@ -19,8 +19,8 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"{_FRONT}# {card['name']}\n",
         card["about"],
         f"{headline(card)}\n",
-        f"## Tasks\n\nBeside the paper's numbers (arXiv 2308.12966, table 3).\n\n{_table(*task_rows(card))}\n",
-        f"## Sources\n\nBeside the paper's numbers (table 2).\n\n{_table(*source_rows(card))}\n",
+        f"## Tasks\n\n{TASKS_NOTE}\n\n{_table(*task_rows(card))}\n",
+        f"## Sources\n\n{SOURCES_NOTE}\n\n{_table(*source_rows(card))}\n",
     ]
     left_out = left_out_rows(card)
     if left_out[1]:
@@ -30,6 +30,11 @@ def card_text(card: Mapping[str, Any]) -> str:
     return "\n".join(part for part in parts if part)
 
 
+TASKS_NOTE = "The paper's numbers are those of its table 3 (arXiv 2308.12966)."
+SOURCES_NOTE = (
+    "A record is kept if some task has a sample of it. Where the paper has numbers of a set, they are pairs before and "
+    "after cleaning (its table 2)."
+)
 SHARES_NOTE = "With these shares a stage draws its tasks by their weights from this folder."
 
 
@@ -72,15 +77,16 @@ def task_rows(card: Mapping[str, Any]) -> Cells:
 
 
 def source_rows(card: Mapping[str, Any]) -> Cells:
-    """What became of each source's records, beside the paper's pairs before and after cleaning."""
-    head = ["source", "records read", "kept", "share", "paper: before", "after", "share", "samples"]
+    """What became of each source's records, beside the paper's pairs before and after cleaning where it has them."""
+    published = any(source["published"] for source in card["sources"])
+    head = ["source", "records read", "kept", "share", *(["paper: before", "after", "share"] * published), "samples"]
     rows = []
     for source in card["sources"]:
         before, after = source["published"] or (None, None)
         name = source["name"] if source["there"] else f"{source['name']} (not there)"
         kept = source["kept"] / source["read"] if source["read"] else None
         samples = ", ".join(f"{task} {count:,}" for task, count in source["samples"].items() if count)
-        paper = [_number(before), _number(after), _percent(after / before if before else None)]
+        paper = [_number(before), _number(after), _percent(after / before if before else None)] * published
         rows.append([name, f"{source['read']:,}", f"{source['kept']:,}", _percent(kept), *paper, samples or "–"])
     return head, rows
 

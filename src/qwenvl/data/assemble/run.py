@@ -29,6 +29,7 @@ from qwenvl.data.engine import run
 from qwenvl.data.engine.run import Engine
 from qwenvl.data.shards import MANIFEST, write_manifest
 from qwenvl.data.whole import write_json, write_text
+from qwenvl.sample import Task
 
 
 def build(
@@ -95,10 +96,14 @@ def _end(layout: Layout, recipe: BuildRecipe, listing: Listing, shards: int) -> 
     """Card, samples and, last of all, the manifest."""
     counts = Counts()
     files = []
+    having: dict[Task, list[Path]] = {}
     for number in range(shards):
         found = json.loads(layout.written(number).read_text(encoding="utf-8"))
-        counts.merge(Counts.of(found["counts"]))
+        of_shard = Counts.of(found["counts"])
+        counts.merge(of_shard)
         files.append(found["shard"])
+        for task in of_shard.tasks:
+            having.setdefault(task, []).append(layout.shard(number))
     skipped: Counter[str] = Counter()
     messages: list[str] = []
     for unit in listing.units:
@@ -107,7 +112,7 @@ def _end(layout: Layout, recipe: BuildRecipe, listing: Listing, shards: int) -> 
         messages += found["messages"]
     settled = json.loads(layout.settled.read_text(encoding="utf-8"))
     card = summary(recipe, counts, settled, skipped, listing.missing) | {"messages": messages[:50]}
-    drawn = draw_samples(layout.out, [layout.shard(number) for number in range(shards)], recipe)
+    drawn = draw_samples(layout.out, having, recipe)
     write_json(layout.out / "card.json", card)
     write_text(layout.out / "card.html", card_page(card, drawn))
     write_text(layout.out / "card.md", card_text(card))

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow.parquet as pq
 
@@ -20,6 +21,8 @@ from qwenvl.tasks import TASKS
 from qwenvl.text.inspect import article, to_html
 from qwenvl.text.render import Example, render
 
+T = TypeVar("T")
+
 DRAWN = 12
 """Samples on a task's page; the card shows the first `ON_CARD` of them."""
 
@@ -27,14 +30,16 @@ ON_CARD = 2
 _SHARDS = 8
 
 
-def draw_samples(out: Path, shards: Sequence[Path], recipe: BuildRecipe) -> dict[Task, str]:
-    """Write `samples/<task>.html` into `out` for every task; gives the first ones as HTML, for the card."""
+def draw_samples(out: Path, shards: Mapping[Task, Sequence[Path]], recipe: BuildRecipe) -> dict[Task, str]:
+    """Write `samples/<task>.html` into `out` for every task; gives the first ones as HTML, for the card.
+
+    `shards` are those in which there are samples of a task.
+    """
     tokenizer = tokenizer_of(recipe.packing.tokenizer)
     (out / "samples").mkdir(exist_ok=True)
-    spread = [shards[i * len(shards) // _SHARDS] for i in range(_SHARDS)] if len(shards) > _SHARDS else list(shards)
     shown: dict[Task, str] = {}
     for task in recipe.used:
-        examples = _examples(task, spread, recipe)
+        examples = _examples(task, _spread(shards.get(task, ()), _SHARDS), recipe)
         if not examples:
             continue
         title = f"{recipe.name}: {task}"
@@ -46,23 +51,21 @@ def draw_samples(out: Path, shards: Sequence[Path], recipe: BuildRecipe) -> dict
 def _examples(task: Task, shards: Sequence[Path], recipe: BuildRecipe) -> list[Example]:
     """About the same number from each shard; of a record one sample, which the recipe's seed chooses."""
     tokenizer, words = tokenizer_of(recipe.packing.tokenizer), recipe.words()
-    places: dict[Path, list[int]] = {}
-    for path in shards:
-        counts = pq.read_table(path, columns=[COUNTS[task]]).column(0).to_pylist()
-        places[path] = [row for row, count in enumerate(counts) if count]
-    filled = [path for path in shards if places[path]]
     examples = []
-    for number, path in enumerate(filled):
-        share = DRAWN * (number + 1) // len(filled) - DRAWN * number // len(filled)
-        for record in _records(path, _spread(places[path], share)):
+    for number, path in enumerate(shards):
+        counts = pq.read_table(path, columns=[COUNTS[task]]).column(0).to_pylist()
+        places = [row for row, count in enumerate(counts) if count]
+        share = DRAWN * (number + 1) // len(shards) - DRAWN * number // len(shards)
+        for record in _records(path, _spread(places, share)):
             rng = random.Random(f"{recipe.seed}/{record.id}/{task}")
             for sample in TASKS[task](record, rng, 1, words):
                 examples.append(render(sample, tokenizer, recipe.packing.slots))
     return examples
 
 
-def _spread(rows: Sequence[int], count: int) -> list[int]:
-    return [rows[i * len(rows) // count] for i in range(count)] if len(rows) > count else list(rows)
+def _spread(found: Sequence[T], count: int) -> list[T]:
+    """Evenly spaced ones."""
+    return [found[i * len(found) // count] for i in range(count)] if len(found) > count else list(found)
 
 
 def _records(path: Path, rows: Sequence[int]) -> list[Record]:
