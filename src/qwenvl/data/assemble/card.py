@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qwenvl.data.assemble.recipe import BuildRecipe
 from qwenvl.data.assemble.statistics import Counts, TaskCounts, fill_of
 from qwenvl.sample import Task
-
-EDGES = tuple(float(round(16 * 2 ** (step / 2))) for step in range(18))
-"""Of the histograms of lengths in tokens: 16 to about 6,000, two bins for each doubling."""
 
 
 def summary(
@@ -50,10 +46,7 @@ def _task(name: Task, counts: TaskCounts, recipe: BuildRecipe, records: int) -> 
     plan = recipe.tasks.get(name)
     samples = counts.samples.total()
     fill = fill_of(name, counts.lengths, recipe.packing.sequence)
-    measured = len(counts.tokens)
-    bins = [0] * (len(EDGES) + 1)
-    for length in counts.tokens:
-        bins[bisect.bisect_right(EDGES, length)] += 1
+    measured = counts.measured
     return {
         "name": name,
         "samples": samples,
@@ -63,11 +56,11 @@ def _task(name: Task, counts: TaskCounts, recipe: BuildRecipe, records: int) -> 
         "sources": dict(sorted(counts.samples.items())),
         "languages": dict(sorted(counts.languages.items())),
         "measured": measured,
-        "tokens": sum(counts.tokens) / measured if measured else None,
+        "tokens": counts.tokens / measured if measured else None,
         "supervised": counts.supervised / measured if measured else None,
-        "longest": max(counts.tokens, default=None),
+        "longest": counts.longest if measured else None,
         "too_long": counts.too_long,
-        "bins": bins,
+        "bins": counts.bins,
         "fill": {"groups": fill.groups, "rows": fill.rows, "share": fill.share} if fill.rows else None,
     }
 

@@ -6,7 +6,6 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from qwenvl.data.assemble.card import EDGES
 from qwenvl.data.assemble.card_text import (
     SHARES_NOTE,
     SOURCES_NOTE,
@@ -20,6 +19,7 @@ from qwenvl.data.assemble.card_text import (
     source_rows,
     task_rows,
 )
+from qwenvl.data.assemble.statistics import EDGES
 from qwenvl.data.clean.histogram import histogram
 from qwenvl.page import page, table
 from qwenvl.sample import Task

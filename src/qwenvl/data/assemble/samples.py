@@ -6,13 +6,13 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import pyarrow.parquet as pq
 
 from qwenvl.data.assemble.ledger import COUNTS
 from qwenvl.data.assemble.recipe import BuildRecipe
 from qwenvl.data.assemble.write import row_groups, tokenizer_of
+from qwenvl.data.clean.gallery import spread
 from qwenvl.data.record_json import record_from_json
 from qwenvl.data.shards import COLUMNS
 from qwenvl.data.whole import write_text
@@ -20,8 +20,6 @@ from qwenvl.sample import Record, Task
 from qwenvl.tasks import TASKS
 from qwenvl.text.inspect import article, to_html
 from qwenvl.text.render import Example, render
-
-T = TypeVar("T")
 
 DRAWN = 12
 """Samples on a task's page; the card shows the first `ON_CARD` of them."""
@@ -39,7 +37,7 @@ def draw_samples(out: Path, shards: Mapping[Task, Sequence[Path]], recipe: Build
     (out / "samples").mkdir(exist_ok=True)
     shown: dict[Task, str] = {}
     for task in recipe.used:
-        examples = _examples(task, _spread(shards.get(task, ()), _SHARDS), recipe)
+        examples = _examples(task, spread(shards.get(task, ()), _SHARDS), recipe)
         if not examples:
             continue
         title = f"{recipe.name}: {task}"
@@ -56,16 +54,11 @@ def _examples(task: Task, shards: Sequence[Path], recipe: BuildRecipe) -> list[E
         counts = pq.read_table(path, columns=[COUNTS[task]]).column(0).to_pylist()
         places = [row for row, count in enumerate(counts) if count]
         share = DRAWN * (number + 1) // len(shards) - DRAWN * number // len(shards)
-        for record in _records(path, _spread(places, share)):
+        for record in _records(path, spread(places, share)):
             rng = random.Random(f"{recipe.seed}/{record.id}/{task}")
             for sample in TASKS[task](record, rng, 1, words):
                 examples.append(render(sample, tokenizer, recipe.packing.slots))
     return examples
-
-
-def _spread(found: Sequence[T], count: int) -> list[T]:
-    """Evenly spaced ones."""
-    return [found[i * len(found) // count] for i in range(count)] if len(found) > count else list(found)
 
 
 def _records(path: Path, rows: Sequence[int]) -> list[Record]:

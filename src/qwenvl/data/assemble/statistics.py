@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,10 +22,16 @@ from qwenvl.text.render import IGNORED, Example, render
 from qwenvl.text.tokenizer import QwenTokenizer
 
 MEASURED = 200
-"""Records of a shard whose samples of a task are turned into tokens to measure them."""
+"""Records of a shard, at most, whose samples of a task are turned into tokens to measure them."""
+
+MEASURED_IN_ALL = 50_000
+"""About how many of all shards: fewer of each where there are many shards, two at least."""
 
 PACKED = 20_000
 """Groups of samples that are packed for the card, evenly spread over what was measured."""
+
+EDGES = tuple(float(round(16 * 2 ** (step / 2))) for step in range(18))
+"""Of the histograms of lengths in tokens: 16 to about 6,000, two bins for each doubling."""
 
 _LANGUAGE_AT = {"captions": 1, "qas": 2, "phrases": 2}
 
@@ -33,17 +40,42 @@ _LANGUAGE_AT = {"captions": 1, "qas": 2, "phrases": 2}
 class TaskCounts:
     """Of one task: `records` with samples of it, `samples` by source, annotations by language.
 
-    `lengths` are those of measured groups (samples that share a picture's slots), in tokens, `tokens` those of single
-    samples and `supervised` of what is learnt in them; `too_long` samples fit no row.
+    Of `measured` samples: all `tokens`, those `supervised`, the `longest` one's, a histogram by `EDGES` (`bins`), how
+    many fit no row (`too_long`), and the `lengths` of groups that share a picture's slots.
     """
 
     records: int = 0
     samples: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
-    lengths: list[int] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
+    measured: int = 0
+    tokens: int = 0
     supervised: int = 0
+    longest: int = 0
     too_long: int = 0
+    bins: list[int] = field(default_factory=lambda: [0] * (len(EDGES) + 1))
+    lengths: list[int] = field(default_factory=list)
+
+    def measure(self, example: Example) -> None:
+        """Add one sample's tokens."""
+        count = len(example.ids)
+        self.measured += 1
+        self.tokens += count
+        self.supervised += sum(label != IGNORED for label in example.labels)
+        self.longest = max(self.longest, count)
+        self.bins[bisect.bisect_right(EDGES, count)] += 1
+
+    def merge(self, other: TaskCounts) -> None:
+        """Add those of another shard."""
+        self.records += other.records
+        self.samples.update(other.samples)
+        self.languages.update(other.languages)
+        self.measured += other.measured
+        self.tokens += other.tokens
+        self.supervised += other.supervised
+        self.longest = max(self.longest, other.longest)
+        self.too_long += other.too_long
+        self.bins = [own + theirs for own, theirs in zip(self.bins, other.bins, strict=True)]
+        self.lengths += other.lengths
 
 
 @dataclass
@@ -75,14 +107,7 @@ class Counts:
         self.joined += other.joined
         self.twice += other.twice
         for task, theirs in other.tasks.items():
-            own = self.tasks.setdefault(task, TaskCounts())
-            own.records += theirs.records
-            own.samples.update(theirs.samples)
-            own.languages.update(theirs.languages)
-            own.lengths += theirs.lengths
-            own.tokens += theirs.tokens
-            own.supervised += theirs.supervised
-            own.too_long += theirs.too_long
+            self.tasks.setdefault(task, TaskCounts()).merge(theirs)
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
@@ -117,13 +142,15 @@ def _languages(task: Task, found: Mapping[str, Any], places: Sequence[int]) -> C
 class Measure:
     """Turns the samples of a shard's first records into tokens, as training does."""
 
-    def __init__(self, tokenizer: QwenTokenizer, slots: int, sequence: int, wording: Wording) -> None:
+    def __init__(self, tokenizer: QwenTokenizer, slots: int, sequence: int, wording: Wording, shards: int) -> None:
+        """`shards` is how many there are in all."""
         self._tokenizer, self._slots, self._sequence, self._wording = tokenizer, slots, sequence, wording
+        self._most = max(2, min(MEASURED, MEASURED_IN_ALL // max(1, shards)))
 
     def add(self, counts: Counts, id: str, found: Mapping[str, Any]) -> None:
         """Measure the samples that a record gives to tasks of which not enough were measured yet."""
         places: Mapping[Task, Sequence[int]] = found["meta"][OFFERED]
-        wanted = [task for task in places if counts.tasks[task].records <= MEASURED]
+        wanted = [task for task in places if counts.tasks[task].records <= self._most]
         if not wanted:
             return
         contents = [str(number).encode() for number in range(len(found["pictures"]))]
@@ -133,8 +160,8 @@ class Measure:
             samples = TASKS[task](record, rng, 1 if task == "ocr" else None, self._wording)
             examples = [render(sample, self._tokenizer, self._slots) for sample in samples]
             of = counts.tasks[task]
-            of.tokens += [len(example.ids) for example in examples]
-            of.supervised += sum(label != IGNORED for example in examples for label in example.labels)
+            for example in examples:
+                of.measure(example)
             packer = Packer(self._sequence)
             of.lengths += [len(join_groups([group]).ids) for group in packer.groups(examples, 0)]
             of.too_long += packer.dropped.total()

@@ -48,7 +48,8 @@ class WriteShard:
                 guests.setdefault(row["home"], []).append(row)
         words = self._words(guests)
         counts = Counts()
-        measure = measure_of(self.recipe)
+        shards = json.loads(self.layout.settled.read_text(encoding="utf-8"))["shards"]
+        measure = measure_of(self.recipe, shards)
         extra = {COUNTS[task]: "int32" for task in self.recipe.used}
         with whole(self.layout.shard(number)) as path:
             with ShardWriter(path, extra) as shard:
@@ -136,10 +137,10 @@ def _table(schema: Any, table: Any, made: Sequence[tuple[str, Joined]]) -> Any:
 _TASKS = {name: task for task, name in COUNTS.items()}
 
 
-def measure_of(recipe: BuildRecipe) -> Measure:
-    """What measures a recipe's samples."""
+def measure_of(recipe: BuildRecipe, shards: int) -> Measure:
+    """What measures the samples of one of `shards`."""
     packing = recipe.packing
-    return Measure(tokenizer_of(packing.tokenizer), packing.slots, packing.sequence, recipe.words())
+    return Measure(tokenizer_of(packing.tokenizer), packing.slots, packing.sequence, recipe.words(), shards)
 
 
 @functools.lru_cache(maxsize=2)
