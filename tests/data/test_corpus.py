@@ -61,5 +61,5 @@ def test_a_folder_of_shards_is_taken_as_it_is(tmp_path: Path) -> None:
         assert store_sources([tmp_path / "corpus"], run, quiet=True).read_shard(0)[0].texts == ("words",)
     assert run.is_symlink() and run.resolve() == (tmp_path / "corpus").resolve()
     write_shards([Record("b", "s", texts=("others",))], tmp_path / "other")
-    with pytest.raises(DataError, match="was made from other data than .*other.*--fresh"):
+    with pytest.raises(DataError, match=r"was made from other data than .*other.*--fresh"):
         store_sources([tmp_path / "other"], run, quiet=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from qwenvl.data.assemble.recipe import BuildRecipe
 from qwenvl.data.assemble.run import build
 from qwenvl.data.assemble.units import list_units
 from qwenvl.data.clean.layout import RunError
+from qwenvl.data.engine import EngineError
 from qwenvl.data.sources import DataError
 from qwenvl.tasks import TASKS
 from tests.data.assemble.sets import captions, lines, picture, questions, recipe, records
@@ -249,3 +251,41 @@ def test_the_card_puts_counts_beside_the_papers(tmp_path: Path) -> None:
     assert "cap sees 3" in drawn and drawn.count("<article>") == 4
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["meta"]["tasks"]["caption"] == {"samples": 4, "records": 4, "weight": 4.0, "share": 1.0}
+
+
+def test_a_test_split_without_answers_is_held_out_all_the_same(tmp_path: Path) -> None:
+    captions(tmp_path, "train", range(4))
+    rows = [{"image_id": f"p{seed}", "question": "?", "question_id": seed} for seed in (1, 2, 9)]
+    (tmp_path / "test.json").write_text(json.dumps({"data": rows}), encoding="utf-8")
+    plan = recipe(
+        tmp_path,
+        {"name": "train", "spec": f"{tmp_path}/train.jsonl", "tasks": {"caption": {}}},
+        held_out={"sources": [f"textvqa:{tmp_path}/test.json"]},
+    )
+    card = made(tmp_path, plan)
+    assert dropped(tmp_path) == [("c1", "held out"), ("c2", "held out")]
+    assert [(held["pictures"], held["skipped"]) for held in card["held_out"]] == [(2, 1)]
+    text = (tmp_path / "out" / "card.md").read_text()
+    assert "Pictures held out for tests: 2 (1 rows of their sets could not be read)." in text
+    (tmp_path / "test.json").write_text(json.dumps({"data": rows[2:]}), encoding="utf-8")
+    with pytest.raises(EngineError, match=r"test\.json: not one picture of this held-out set could be opened.*p9"):
+        made(tmp_path, plan, fresh=True)
+
+
+def test_the_shares_draw_the_tasks_by_their_weights(tmp_path: Path) -> None:
+    captions(tmp_path, "cap", range(8))
+    questions(tmp_path, "ask", range(6, 10))
+    plan = recipe(
+        tmp_path,
+        {"name": "cap", "spec": f"{tmp_path}/cap.jsonl", "tasks": {"caption": {}}},
+        {"name": "ask", "spec": f"{tmp_path}/ask.jsonl", "tasks": {"vqa": {}}},
+        tasks={"caption": {"weight": 1}, "vqa": {"weight": 3}},
+    )
+    shares = made(tmp_path, plan)["shares"]
+    rng = random.Random(0)
+    drawn: Counter[str] = Counter()
+    for record in records(tmp_path / "out") * 500:
+        for task in ("caption", "vqa"):
+            drawn[task] += len(TASKS[task](record, rng, 1)) if rng.random() < shares[task] else 0  # type: ignore[index]
+    assert max(shares.values()) == 1.0
+    assert drawn["vqa"] / drawn["caption"] == pytest.approx(3.0, rel=0.1)

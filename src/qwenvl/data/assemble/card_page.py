@@ -38,6 +38,7 @@ def card_page(card: Mapping[str, Any], samples: Mapping[Task, str]) -> str:
         _table(source_rows(card)),
         "<h2>What was left out</h2>" if left_out[1] else "",
         _table(left_out) + "<p>Record by record in <code>dropped.parquet</code>.</p>" if left_out[1] else "",
+        f"<pre>{html.escape(chr(10).join(card['messages']))}</pre>" if card["messages"] else "",
         f"<h2>Lengths and packing</h2><p>{html.escape(length_note(card))}</p>",
         _table(length_rows(card)),
         f"<div class='plots'>{''.join(map(_plot, card['tasks']))}</div>",

@@ -45,6 +45,11 @@ def headline(card: Mapping[str, Any]) -> str:
         f"{card['joined']:,} records were joined to others of the same picture, so that it is stored once; "
         f"{card['twice']:,} annotations stood there twice and were left out."
     )
+    if card["held_out"]:
+        pictures = sum(held["pictures"] for held in card["held_out"])
+        unread = sum(held["skipped"] for held in card["held_out"])
+        text += f" Pictures held out for tests: {pictures:,}"
+        text += f" ({unread:,} rows of their sets could not be read)." if unread else "."
     if card["missing"]:
         text += f" Not there when it was made: {', '.join(card['missing'])}."
     return text

@@ -39,7 +39,7 @@ def dry_run(recipe: BuildRecipe, count: int) -> list[Tried]:
     What needs all records is left out: copies, counts, joining. Raises what listing and reading raise.
     """
     listing = list_units(recipe)
-    looks = [looks_of(islice(unit.records(BadRows()), count)) for unit in _first(listing.held_out)]
+    looks = [looks_of(islice(unit.pictures(BadRows()), count)) for unit in _first(listing.held_out)]
     held_out = HeldOutPictures(pa.concat_tables(looks) if looks else None, recipe.held_out.distance)
     tried = [Tried(source.name, source.name not in listing.missing) for source in recipe.sources]
     for unit in _first(listing.units):

@@ -14,9 +14,9 @@ from qwenvl.data.assemble.layout import Layout
 from qwenvl.data.assemble.units import Unit
 from qwenvl.data.clean.phash import SIDE, phash
 from qwenvl.data.images import ImageError, encode, reduced_grey
-from qwenvl.data.sources import BadRows
-from qwenvl.data.whole import whole
-from qwenvl.sample import Image, Record
+from qwenvl.data.sources import BadRows, DataError
+from qwenvl.data.whole import whole, write_json
+from qwenvl.sample import Image
 
 _SCHEMA = pa.schema([("id", pa.string()), ("digest", pa.string()), ("phash", pa.uint64())])
 
@@ -33,13 +33,13 @@ def encoded(image: Image) -> Image:
     return Image(encode(image), image.width, image.height, image.name)
 
 
-def looks_of(records: Iterable[Record]) -> Any:
-    """A table of the distinct pictures of records: id, digest, phash. Raises ImageError."""
+def looks_of(pictures: Iterable[tuple[str, Image]]) -> Any:
+    """A table of the distinct pictures, given with their ids: id, digest, phash. Raises ImageError."""
     rows: dict[str, tuple[str, int | None]] = {}
-    for record in records:
-        for image in map(encoded, record.images):
-            if image.key not in rows:
-                rows[image.key] = (record.id, look_of(image))
+    for id, picture in pictures:
+        image = encoded(picture)
+        if image.key not in rows:
+            rows[image.key] = (id, look_of(image))
     columns = [[id for id, _ in rows.values()], list(rows), [look for _, look in rows.values()]]
     return pa.table(columns, schema=_SCHEMA)
 
@@ -51,15 +51,21 @@ class Look:
     layout: Layout
 
     def __call__(self, unit: Unit) -> int:
-        """Gives how many pictures were looked at."""
-        table = looks_of(unit.records(BadRows()))
+        """Gives how many pictures were looked at. Raises DataError where there are none: nothing would be held out."""
+        bad = BadRows()
+        table = looks_of(unit.pictures(bad))
+        if not table.num_rows:
+            first = f"; the first row: {bad.first}" if bad.first else ""
+            raise DataError(f"{unit.path}: not one picture of this held-out set could be opened{first}")
         with whole(self.layout.held(unit.number)) as path:
             pq.write_table(table, path)
+        told = {"spec": unit.path, "pictures": table.num_rows, "skipped": bad.count, "first": bad.first}
+        write_json(self.layout.looked(unit.number), told)
         return int(table.num_rows)
 
     def done(self, unit: Unit) -> bool:
         """Whether the unit's looks are there."""
-        return self.layout.held(unit.number).exists()
+        return self.layout.looked(unit.number).exists()
 
 
 class HeldOutPictures:

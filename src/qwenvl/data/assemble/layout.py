@@ -46,6 +46,10 @@ class Layout:
         """The looks of the pictures of a held-out unit."""
         return self.work / "held" / f"{number:06d}.parquet"
 
+    def looked(self, number: int) -> Path:
+        """Says that a held-out unit was read: how many pictures, and rows that could not be used."""
+        return self.work / "held" / f"{number:06d}.json"
+
     def records(self, number: int) -> Path:
         """The records that the rules on single ones kept of a unit."""
         return self.work / "read" / f"{number:06d}.parquet"

@@ -110,8 +110,10 @@ def _end(layout: Layout, recipe: BuildRecipe, listing: Listing, shards: int) -> 
         found = json.loads(layout.read(unit.number).read_text(encoding="utf-8"))
         skipped[recipe.sources[unit.source].name] += found["skipped"]
         messages += found["messages"]
+    held_out = [json.loads(layout.looked(unit.number).read_text(encoding="utf-8")) for unit in listing.held_out]
     settled = json.loads(layout.settled.read_text(encoding="utf-8"))
-    card = summary(recipe, counts, settled, skipped, listing.missing) | {"messages": messages[:50]}
+    card = summary(recipe, counts, settled, skipped, listing.missing)
+    card |= {"held_out": held_out, "messages": messages[:50]}
     drawn = draw_samples(layout.out, having, recipe)
     write_json(layout.out / "card.json", card)
     write_text(layout.out / "card.html", card_page(card, drawn))

@@ -12,8 +12,9 @@ from qwenvl.data.assemble.recipe import BuildRecipe
 from qwenvl.data.shards import MANIFEST, ShardError, ShardReader
 from qwenvl.data.sources import BadRows, DataError, open_source
 from qwenvl.data.sources.public import is_public
+from qwenvl.data.sources.public.registry import open_pictures
 from qwenvl.data.sources.scenes import PREFIX
-from qwenvl.sample import Record
+from qwenvl.sample import Image, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,17 @@ class Unit:
         if self.shard is None:
             return open_source(self.path, report=bad)
         return self._shard(bad)
+
+    def pictures(self, bad: BadRows) -> Iterator[tuple[str, Image]]:
+        """The pictures of the unit with the ids of their records; those of public sets also where a test keeps its
+        answers back. Raises DataError.
+        """
+        if self.shard is None and is_public(self.path):
+            yield from open_pictures(self.path, bad)
+            return
+        for record in self.records(bad):
+            for image in record.images:
+                yield record.id, image
 
     def _shard(self, bad: BadRows) -> Iterator[Record]:
         try:
