@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from qwenvl.data.assemble.run import build
 from qwenvl.data.assemble.units import list_units
 from qwenvl.data.clean.layout import RunError
 from qwenvl.data.engine import EngineError
+from qwenvl.data.shards import ShardReader
 from qwenvl.data.sources import DataError
 from qwenvl.tasks import TASKS
 from tests.data.assemble.sets import captions, lines, picture, questions, recipe, records
@@ -243,14 +243,14 @@ def test_the_card_puts_counts_beside_the_papers(tmp_path: Path) -> None:
     source = {"name": "cap", "spec": f"{tmp_path}/cap.jsonl", "tasks": {"caption": {}}, "published": [2000, 280]}
     made(tmp_path, recipe(tmp_path, source, about="A <b>try</b>.", tasks={"caption": {"published": 19_700_000}}))
     text = (tmp_path / "out" / "card.md").read_text(encoding="utf-8")
-    assert "| caption | 4 | 100.0 % | 19,700,000 | 100.0 % | 4 | en 100 % | cap |" in text
+    assert "| caption | 4 | 100.0 % | 100.0 % | 19,700,000 | 100.0 % | 4 | en 100 % | cap |" in text
     assert "| cap | 4 | 4 | 100.0 % | 2,000 | 280 | 14.0 % | caption 4 |" in text
     page = (tmp_path / "out" / "card.html").read_text(encoding="utf-8")
     assert "19,700,000" in page and "A &lt;b&gt;try&lt;/b&gt;." in page and "data:image/" in page
     drawn = (tmp_path / "out" / "samples" / "caption.html").read_text(encoding="utf-8")
     assert "cap sees 3" in drawn and drawn.count("<article>") == 4
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest["meta"]["tasks"]["caption"] == {"samples": 4, "records": 4, "weight": 4.0, "share": 1.0}
+    assert manifest["meta"]["tasks"]["caption"] == {"samples": 4, "records": 4, "weight": 4.0}
 
 
 def test_a_test_split_without_answers_is_held_out_all_the_same(tmp_path: Path) -> None:
@@ -272,20 +272,18 @@ def test_a_test_split_without_answers_is_held_out_all_the_same(tmp_path: Path) -
         made(tmp_path, plan, fresh=True)
 
 
-def test_the_shares_draw_the_tasks_by_their_weights(tmp_path: Path) -> None:
+def test_the_manifest_says_how_often_training_draws_a_task(tmp_path: Path) -> None:
     captions(tmp_path, "cap", range(8))
     questions(tmp_path, "ask", range(6, 10))
-    plan = recipe(
-        tmp_path,
+    sources = (
         {"name": "cap", "spec": f"{tmp_path}/cap.jsonl", "tasks": {"caption": {}}},
         {"name": "ask", "spec": f"{tmp_path}/ask.jsonl", "tasks": {"vqa": {}}},
-        tasks={"caption": {"weight": 1}, "vqa": {"weight": 3}},
     )
-    shares = made(tmp_path, plan)["shares"]
-    rng = random.Random(0)
-    drawn: Counter[str] = Counter()
-    for record in records(tmp_path / "out") * 500:
-        for task in ("caption", "vqa"):
-            drawn[task] += len(TASKS[task](record, rng, 1)) if rng.random() < shares[task] else 0  # type: ignore[index]
-    assert max(shares.values()) == 1.0
-    assert drawn["vqa"] / drawn["caption"] == pytest.approx(3.0, rel=0.1)
+    for tasks, weights in (({"caption": {"weight": 1}, "vqa": {"weight": 3}}, (1.0, 3.0)), ({}, (8.0, 8.0))):
+        card = made(tmp_path, recipe(tmp_path, *sources, tasks=tasks), fresh=True)
+        noted = ShardReader(tmp_path / "out").meta["tasks"]
+        assert noted == {
+            "caption": {"samples": 8, "records": 8, "weight": weights[0]},
+            "vqa": {"samples": 8, "records": 4, "weight": weights[1]},
+        }
+        assert [task["drawn"] for task in card["tasks"]] == [weight / sum(weights) for weight in weights]

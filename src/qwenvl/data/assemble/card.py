@@ -20,10 +20,11 @@ def summary(
     """
     tasks = [_task(task, counts.tasks.get(task, TaskCounts()), recipe, counts.records) for task in recipe.used]
     total = sum(task["samples"] for task in tasks)
-    weights = {task["name"]: task["weight"] for task in tasks if task["samples"]}
+    weights = sum(task["weight"] for task in tasks if task["samples"])
     published = sum(task["published"] or 0 for task in tasks)
     for task in tasks:
         task["part"] = task["samples"] / total if total else None
+        task["drawn"] = task["weight"] / weights if task["samples"] else 0.0
         task["published_part"] = task["published"] / published if task["published"] else None
     return {
         "name": recipe.name,
@@ -36,7 +37,6 @@ def summary(
         "sequence": recipe.packing.sequence,
         "tokenizer": recipe.packing.tokenizer or "the packaged nano model's",
         "tasks": tasks,
-        "shares": _shares(weights, {task["name"]: task["records"] for task in tasks}),
         "sources": _sources(recipe, counts, settled, skipped, missing),
         "missing": list(missing),
     }
@@ -63,16 +63,6 @@ def _task(name: Task, counts: TaskCounts, recipe: BuildRecipe, records: int) -> 
         "bins": counts.bins,
         "fill": {"groups": fill.groups, "rows": fill.rows, "share": fill.share} if fill.rows else None,
     }
-
-
-def _shares(weights: Mapping[str, float], records: Mapping[str, int]) -> dict[str, float]:
-    """For each task the share of drawn records that shall give it one sample, so that its samples come by its weight.
-
-    What `share` of a train recipe's tasks is, with `questions: 1`. The largest is 1.
-    """
-    raw = {task: weight / records[task] for task, weight in weights.items()}
-    most = max(raw.values(), default=1.0)
-    return {task: value / most for task, value in raw.items()}
 
 
 def _sources(

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from qwenvl.data.assemble.card_text import (
-    SHARES_NOTE,
     SOURCES_NOTE,
     TASKS_NOTE,
     Cells,
@@ -15,7 +14,6 @@ from qwenvl.data.assemble.card_text import (
     left_out_rows,
     length_note,
     length_rows,
-    shares_yaml,
     source_rows,
     task_rows,
 )
@@ -42,7 +40,6 @@ def card_page(card: Mapping[str, Any], samples: Mapping[Task, str]) -> str:
         f"<h2>Lengths and packing</h2><p>{html.escape(length_note(card))}</p>",
         _table(length_rows(card)),
         f"<div class='plots'>{''.join(map(_plot, card['tasks']))}</div>",
-        f"<h2>For a train recipe</h2><p>{SHARES_NOTE}</p><pre>{html.escape(shares_yaml(card))}</pre>",
         "<h2>Samples</h2><p><span class='supervised'>Blue</span> is supervised, black is not. Boxes are drawn from "
         "the tokens.</p>" if samples else "",
         *(_samples(task, drawn) for task, drawn in samples.items()),

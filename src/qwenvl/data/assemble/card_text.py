@@ -26,16 +26,14 @@ def card_text(card: Mapping[str, Any]) -> str:
     if left_out[1]:
         parts.append(f"## What was left out\n\n{_table(*left_out)}\n\nRecord by record in `dropped.parquet`.\n")
     parts.append(f"## Lengths and packing\n\n{length_note(card)}\n\n{_table(*length_rows(card))}\n")
-    parts.append(f"## For a train recipe\n\n{SHARES_NOTE}\n\n```yaml\n{shares_yaml(card)}\n```\n")
     return "\n".join(part for part in parts if part)
 
 
-TASKS_NOTE = "The paper's numbers are those of its table 3 (arXiv 2308.12966)."
+TASKS_NOTE = "Training draws the tasks as often as “drawn” says. The paper's numbers are those of its table 3 (arXiv 2308.12966)."
 SOURCES_NOTE = (
     "A record is kept if some task has a sample of it. Where the paper has numbers of a set, they are pairs before and "
     "after cleaning (its table 2)."
 )
-SHARES_NOTE = "With these shares a stage draws its tasks by their weights from this folder."
 
 
 def headline(card: Mapping[str, Any]) -> str:
@@ -61,12 +59,13 @@ Cells = tuple[list[str], list[list[str]]]
 
 def task_rows(card: Mapping[str, Any]) -> Cells:
     """Samples of each task beside the paper's."""
-    head = ["task", "samples", "part", "paper", "paper's part", "records", "languages", "sources"]
+    head = ["task", "samples", "part", "drawn", "paper", "paper's part", "records", "languages", "sources"]
     rows = [
         [
             task["name"],
             f"{task['samples']:,}",
             _percent(task["part"]),
+            _percent(task["drawn"]),
             _number(task["published"]),
             _percent(task["published_part"]),
             f"{task['records']:,}",
@@ -77,7 +76,7 @@ def task_rows(card: Mapping[str, Any]) -> Cells:
     ]
     published = sum(task["published"] or 0 for task in card["tasks"])
     both = sum(task["records"] for task in card["tasks"])
-    rows.append(["all", f"{card['samples']:,}", "", _number(published or None), "", f"{both:,}", "", ""])
+    rows.append(["all", f"{card['samples']:,}", "", "", _number(published or None), "", f"{both:,}", "", ""])
     return head, rows
 
 
@@ -126,12 +125,6 @@ def length_rows(card: Mapping[str, Any]) -> Cells:
         lengths = [_number(task[key]) for key in ("tokens", "supervised", "longest")]
         rows.append([task["name"], f"{task['measured']:,}", *lengths, f"{task['too_long']:,}", *packed])
     return head, rows
-
-
-def shares_yaml(card: Mapping[str, Any]) -> str:
-    """The tasks of a stage of a train recipe that draws from this corpus."""
-    lines = [f"  {task}: {{share: {share:.4g}, questions: 1}}" for task, share in card["shares"].items()]
-    return "\n".join(["tasks:", *lines])
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

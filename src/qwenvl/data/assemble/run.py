@@ -121,9 +121,6 @@ def _end(layout: Layout, recipe: BuildRecipe, listing: Listing, shards: int) -> 
     words = recipe.words().plain()
     if words:
         write_text(layout.out / WORDING, yaml.safe_dump(words, allow_unicode=True, sort_keys=False))
-    tasks = {
-        task["name"]: {key: task[key] for key in ("samples", "records", "weight")}
-        | {"share": card["shares"].get(task["name"], 0.0)}
-        for task in card["tasks"]
-    }
+    # what training draws by: `weight` is relative to the others
+    tasks = {task["name"]: {key: task[key] for key in ("samples", "records", "weight")} for task in card["tasks"]}
     write_manifest(layout.out, files, {"corpus": FORMAT, "recipe": recipe.plain(), "tasks": tasks})
