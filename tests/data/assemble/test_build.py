@@ -34,6 +34,7 @@ def dropped(folder: Path) -> list[tuple[str, str]]:
     return [(row["id"], row["rule"]) for row in rows]
 
 
+@pytest.mark.usefixtures("here")
 def test_a_picture_of_several_sources_is_stored_once(tmp_path: Path) -> None:
     captions(tmp_path, "cap", range(6))
     questions(tmp_path, "ask", range(3, 8))
@@ -56,6 +57,7 @@ def test_a_picture_of_several_sources_is_stored_once(tmp_path: Path) -> None:
     assert counts["n_caption"] == [1] * 6 and counts["n_vqa"] == [0, 0, 0, 2, 2, 2]
 
 
+@pytest.mark.usefixtures("here")
 def test_a_source_gives_samples_to_its_tasks_alone(tmp_path: Path) -> None:
     picture(tmp_path / "a.jpg", 1)
     box = {"start": 2, "end": 5, "boxes": [[10, 10, 40, 40]]}
@@ -75,6 +77,7 @@ def test_a_source_gives_samples_to_its_tasks_alone(tmp_path: Path) -> None:
     assert says["caption"][0].parts[2].text == "cap sees 1"  # type: ignore[union-attr]
 
 
+@pytest.mark.usefixtures("here")
 def test_small_pictures_are_left_out_by_the_side_that_the_recipe_says(tmp_path: Path) -> None:
     sizes = {"small": (90, 60), "flat": (120, 60), "large": (120, 100)}
     for name, (width, height) in sizes.items():
@@ -92,6 +95,7 @@ def test_small_pictures_are_left_out_by_the_side_that_the_recipe_says(tmp_path: 
         assert card["sources"][0]["dropped"].get("resolution", 0) == 3 - len(kept)
 
 
+@pytest.mark.usefixtures("here")
 def test_held_out_pictures_are_found_at_another_size_and_quality(tmp_path: Path) -> None:
     captions(tmp_path, "train", range(10))
     for seed in (2, 5, 7):
@@ -109,6 +113,7 @@ def test_held_out_pictures_are_found_at_another_size_and_quality(tmp_path: Path)
     assert rows[1]["why"].startswith("looks like the held-out t5 (")
 
 
+@pytest.mark.usefixtures("here")
 def test_copies_of_pairs_and_of_looks(tmp_path: Path) -> None:
     for name, size in (("a", (96, 64)), ("b", (192, 128)), ("c", (96, 64))):
         picture(tmp_path / f"{name}.jpg", 1 if name != "c" else 2, *size)
@@ -125,6 +130,7 @@ def test_copies_of_pairs_and_of_looks(tmp_path: Path) -> None:
     assert winners == ["4", "1", "4"]
 
 
+@pytest.mark.usefixtures("here")
 def test_the_same_words_twice_about_a_picture_are_one_sample(tmp_path: Path) -> None:
     captions(tmp_path, "one", range(2))
     rows = ({"image": f"p{s}.jpg", "captions": [{"caption": "one sees 0"}, {"caption": f"new {s}"}]} for s in range(2))
@@ -144,6 +150,7 @@ def test_the_same_words_twice_about_a_picture_are_one_sample(tmp_path: Path) -> 
     ("use", "tasks", "cap", "vqa"),
     [({"samples": 7}, {}, 10, 7), ({}, {"vqa": {"samples": 5}, "caption": {"samples": 4}}, 4, 5), ({}, {}, 10, 30)],
 )
+@pytest.mark.usefixtures("here")
 def test_counts_are_met_exactly(
     tmp_path: Path, use: dict[str, int], tasks: dict[str, dict[str, int]], cap: int, vqa: int
 ) -> None:
@@ -199,6 +206,7 @@ def test_the_corpus_is_the_same_with_any_number_of_workers_and_after_a_stop(
     assert contents(tmp_path / "one") == contents(tmp_path / "three")
 
 
+@pytest.mark.usefixtures("here")
 def test_another_recipe_or_input_is_refused(tmp_path: Path) -> None:
     plan = mixed(tmp_path)
     made(tmp_path, plan)
@@ -216,6 +224,7 @@ def mixed_again(folder: Path) -> BuildRecipe:
     return recipe(folder, *sources, rows_per_shard=5)
 
 
+@pytest.mark.usefixtures("here")
 def test_all_missing_sources_are_named_at_once_or_left_out(tmp_path: Path) -> None:
     captions(tmp_path, "cap", range(3))
     sources = [
@@ -229,6 +238,7 @@ def test_all_missing_sources_are_named_at_once_or_left_out(tmp_path: Path) -> No
     assert "Not there when it was made: sbu, cc3m." in (tmp_path / "out" / "card.md").read_text()
 
 
+@pytest.mark.usefixtures("here")
 def test_bad_rows_and_broken_pictures_are_counted_and_told(tmp_path: Path) -> None:
     captions(tmp_path, "cap", range(3))
     with (tmp_path / "cap.jsonl").open("a") as file:
@@ -238,6 +248,7 @@ def test_bad_rows_and_broken_pictures_are_counted_and_told(tmp_path: Path) -> No
     assert "cap.jsonl:4" in card["messages"][0] and "gone.jpg" in card["messages"][0]
 
 
+@pytest.mark.usefixtures("here")
 def test_the_card_puts_counts_beside_the_papers(tmp_path: Path) -> None:
     captions(tmp_path, "cap", range(4))
     source = {"name": "cap", "spec": f"{tmp_path}/cap.jsonl", "tasks": {"caption": {}}, "published": [2000, 280]}
@@ -272,6 +283,7 @@ def test_a_test_split_without_answers_is_held_out_all_the_same(tmp_path: Path) -
         made(tmp_path, plan, fresh=True)
 
 
+@pytest.mark.usefixtures("here")
 def test_the_manifest_says_how_often_training_draws_a_task(tmp_path: Path) -> None:
     captions(tmp_path, "cap", range(8))
     questions(tmp_path, "ask", range(6, 10))

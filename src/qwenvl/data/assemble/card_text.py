@@ -29,7 +29,7 @@ def card_text(card: Mapping[str, Any]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-TASKS_NOTE = "Training draws the tasks as often as “drawn” says. The paper's numbers are those of its table 3 (arXiv 2308.12966)."
+TASKS_NOTE = "Training draws tasks as often as “drawn” says. The paper's numbers are those of its table 3 (2308.12966)."
 SOURCES_NOTE = (
     "A record is kept if some task has a sample of it. Where the paper has numbers of a set, they are pairs before and "
     "after cleaning (its table 2)."
