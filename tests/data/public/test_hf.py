@@ -124,3 +124,16 @@ def test_a_row_with_nothing_to_learn_says_what_there_is(folder: Path) -> None:
     table(folder, {"name": "x"})
     with pytest.raises(DataError, match="no column to learn from is named; there are name"):
         list(open_source(f"hf:{folder}"))
+
+
+def test_a_folder_of_pictures_with_their_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(image()["bytes"])
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "question": "Who?", "answer": "I"}\n')
+    assert the_record(f"hf:{tmp_path}").qas[0].answer == "I"
+
+
+def test_arrow_as_datasets_saves_it(tmp_path: Path) -> None:
+    rows = pa.Table.from_pylist([{"image": image(), "question": "Who?", "answer": "I"}])
+    with pa.ipc.new_stream(tmp_path / "data-00000-of-00001.arrow", rows.schema) as stream:
+        stream.write_table(rows)
+    assert the_record(f"hf:{tmp_path}").qas[0].answer == "I"

@@ -57,6 +57,9 @@ def test_a_row_that_is_no_object_costs_itself_alone(tmp_path: Path) -> None:
         ('{"rows": [{"n": 1} {"n": 2}]}', "expected , or ]"),
         ('{"rows": [{"n": 1}, {"n" 2}, {"n": 3}]}', "not JSON"),
         ('{"rows": [{"n": 1}, ' + "[" * 100_000, "cut off|nested too deep"),
+        ('{"rows": [{"n": 1}, {"n": ' + "1" * 10_000 + "}]}", "not JSON"),
+        ('{"rows": [{"n": 1}, {"n": tru', "not JSON"),
+        ('{"rows": [{"n": 1}, {"n": "a', "cut off"),
     ],
 )
 def test_what_is_broken_is_said_after_the_rows_before_it(tmp_path: Path, text: str, said: str) -> None:

@@ -138,6 +138,11 @@ def test_numbers_need_a_form_of_names(written: Write, coco: Path) -> None:
         list(read_entries(f"vqa:{path}?pictures=a.png"))
 
 
+def test_an_id_without_letters_is_a_name_where_pictures_are_not_cocos(written: Write, coco: Path) -> None:
+    row = {"image_id": "1234567890123456", "question": "?", "question_id": 1}
+    assert the_entry(f"vqa-text:{written('val.json', {'questions': [row]})}").image == "1234567890123456.jpg"
+
+
 def test_textvqa_as_others_wrote_it(written: Write, coco: Path) -> None:
     picture(coco / "0a1b.jpg")
     answers = [{"answer": words, "answer_confidence": "yes"} for words in ("nokia", "the nokia", "nokia")]
@@ -166,7 +171,7 @@ def test_gqa(written: Write, coco: Path) -> None:
 def test_gqa_in_parts_names_the_part(written: Write, coco: Path) -> None:
     (coco / "parts").mkdir()
     for part in range(2):
-        row = {"question": "?", "imageId": str(part), "answer": "no" if part == 0 else 3}
+        row = {"question": "?", "imageId": str(part), "answer": "no" if part == 0 else [3]}
         written(f"parts/train_all_questions_{part}.json", {str(part): row})
     report = BadRows()
     assert len(list(read_entries(f"gqa:{coco / 'parts'}", report, strict=False))) == 1

@@ -33,7 +33,7 @@ def text_of(row: dict[str, Any], name: str, where: str = "") -> str:
         raise RowError(where + name, "missing" if value is None else f"expected a text, not {shown(value)}")
     if not value.strip():
         raise RowError(where + name, "is empty")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise RowError(where + name, "holds half of a surrogate pair, which is no character")
     return value
 
@@ -151,6 +151,13 @@ class Pictures:
             raise RowError(where, known)
         return known
 
+    def has(self, name: str, where: str) -> bool:
+        """Whether there is such a file in the root. Raises RowError for a path that leads out of it."""
+        try:
+            return self.path(name, where).is_file()
+        except OSError:  # a name that is too long
+            return False
+
     def path(self, name: str, where: str) -> Path:
         """Where a path relative to the root leads, which is in the root. Raises RowError."""
         if _ADDRESS.match(name):
@@ -164,7 +171,7 @@ class Pictures:
             raise RowError(where, f"{shown(name)} is absolute; give paths relative to the data file, or --image-root")
         try:
             path = (self.root / name).resolve()
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, UnicodeError) as error:
             raise RowError(where, f"{shown(name)} can not be resolved ({error})") from None
         if not path.is_relative_to(self.root):
             raise RowError(

@@ -29,6 +29,8 @@ class RowError(ValueError):
     """One row can not be used: `field` says where in the row, the message what is wrong. Readers report it."""
 
     def __init__(self, field: str, reason: str) -> None:
+        # half a surrogate pair in a quoted value could not be printed
+        reason = reason.encode("utf-8", "backslashreplace").decode()
         super().__init__(f"{field}: {reason}" if field else reason)
         self.field, self.reason = field, reason
 

@@ -38,7 +38,7 @@ def entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
 
 def _tested(path: Path) -> frozenset[str] | None:
     file = next((f for f in (path / TEST_IDS, path.parent / TEST_IDS) if f.is_file()), None)
-    return frozenset(file.read_text(encoding="utf-8").split()) if file is not None else None
+    return frozenset(file.read_text(encoding="utf-8", errors="replace").split()) if file is not None else None
 
 
 def _entries(row: Row, picture: str, split: str, at: At, reading: Reading) -> Iterator[Entry]:

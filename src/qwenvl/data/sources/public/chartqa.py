@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qwenvl.data.sources.fields import text_of
-from qwenvl.data.sources.public.entry import Entry, Question
+from qwenvl.data.sources.public.entry import Entry
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import joined, placed, split_in, words_of
+from qwenvl.data.sources.public.question import answer_of, joined, placed, question_of, split_in
 from qwenvl.data.sources.public.reading import Reading
 from qwenvl.data.sources.public.registry import Format, Options
 
@@ -26,15 +26,7 @@ def _entries(path: Path, reading: Reading) -> Iterator[Entry]:
     for at, row in placed(path, list_rows(path), reading):
         with reading.row(at):
             picture, id = text_of(row, "imgname"), f"{path.stem}-{at.spot.row}"
-            answer = words_of(row["label"], "label").strip() if row.get("label") is not None else ""
-            question = Question(
-                text=text_of(row, "query").strip(),
-                answer=answer,
-                answers=(answer,) if answer else (),
-                id=id,
-                reads_text=True,
-                kind=kind,
-            )
+            question = question_of(row, "query", answer_of(row, "label"), id, kind=kind, reads_text=True)
             yield Entry(id, picture, at, split, others=(f"png/{picture}",), questions=(question,))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from qwenvl.data.sources.fields import shown, text_of
-from qwenvl.data.sources.public.entry import Entry, Question
+from qwenvl.data.sources.fields import shown
+from qwenvl.data.sources.public.entry import Entry
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import answers_of, id_of, joined, most_confident, placed, split_in, tails
+from qwenvl.data.sources.public.question import answers_of, id_of, joined, placed, question_of, split_in, tails
 from qwenvl.data.sources.public.reading import Reading, Row
 from qwenvl.data.sources.public.registry import Format, Options
 from qwenvl.data.sources.report import RowError
@@ -28,16 +28,9 @@ def _entries(path: Path, reading: Reading) -> Iterator[Entry]:
     for at, row in placed(path, list_rows(path, "data"), reading):
         with reading.row(at):
             id, names = id_of(row, "questionId", "question_id"), _names(row)
-            answers, split = answers_of(row, "answers"), row.get("data_split")
-            kinds = row.get("question_types", row.get("answer_type"))
-            question = Question(
-                text=text_of(row, "question").strip(),
-                answer=most_confident(answers),
-                answers=tuple(answer.text for answer in answers),
-                id=id,
-                reads_text=True,
-                kind=", ".join(kind for kind in kinds if isinstance(kind, str)) if isinstance(kinds, list) else "",
-            )
+            split, kinds = row.get("data_split"), row.get("question_types", row.get("answer_type"))
+            kind = ", ".join(kind for kind in kinds if isinstance(kind, str)) if isinstance(kinds, list) else ""
+            question = question_of(row, "question", answers_of(row, "answers"), id, kind=kind, reads_text=True)
             own = split if isinstance(split, str) and split else named
             yield Entry(f"{path.stem}-{id}", names[0], at, own, others=names[1:], questions=(question,))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from qwenvl.data.sources.fields import text_of
-from qwenvl.data.sources.public.entry import Entry, Question, four
+from qwenvl.data.sources.public.entry import Entry, four
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import id_of, joined, placed, split_in, words_of
+from qwenvl.data.sources.public.question import answer_of, id_of, joined, placed, question_of, split_in
 from qwenvl.data.sources.public.reading import Reading
 from qwenvl.data.sources.public.registry import Format, Options
 from qwenvl.sample import Box
@@ -27,16 +27,8 @@ def _entries(path: Path, reading: Reading) -> Iterator[Entry]:
     for at, row in placed(path, list_rows(path), reading):
         with reading.row(at):
             id, picture, kind = id_of(row, "question_id"), text_of(row, "image"), row.get("template_id")
-            answer = words_of(row["answer"], "answer").strip() if row.get("answer") is not None else ""
-            question = Question(
-                text=text_of(row, "question").strip(),
-                answer=answer,
-                answers=(answer,) if answer else (),
-                id=id,
-                reads_text=True,
-                kind=kind if isinstance(kind, str) else "",
-                box=_box(row.get("answer_bbox")),
-            )
+            answers, box = answer_of(row, "answer"), _box(row.get("answer_bbox"))
+            question = question_of(row, "question", answers, id, kind=kind, reads_text=True, box=box)
             yield Entry(f"{path.stem}-{id}", picture, at, split, None, (f"images/{picture}",), questions=(question,))
 
 

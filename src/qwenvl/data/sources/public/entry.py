@@ -122,7 +122,7 @@ def opened(entry: Entry, pictures: Pictures) -> Image:
     if not entry.image:
         raise RowError("image", "missing: the row names no picture")
     for name in (entry.image, *entry.others):
-        if pictures.path(name, "image").is_file():
+        if pictures.has(name, "image"):
             return pictures.open(name, "image")
     also = f" (nor {', '.join(entry.others)})" if entry.others else ""
     raise RowError(

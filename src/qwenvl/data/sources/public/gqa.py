@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from qwenvl.data.sources.fields import text_of
-from qwenvl.data.sources.public.entry import Entry, Question
+from qwenvl.data.sources.public.entry import Entry
 from qwenvl.data.sources.public.json_stream import member_rows
-from qwenvl.data.sources.public.question import id_of, joined, placed, split_in
+from qwenvl.data.sources.public.question import answer_of, id_of, joined, placed, question_of, split_in
 from qwenvl.data.sources.public.reading import Reading, Row, files_of
 from qwenvl.data.sources.public.registry import Format, Option, Options
 
@@ -26,17 +25,10 @@ def _entries(path: Path, field: str, reading: Reading) -> Iterator[Entry]:
     split = split_in(path)
     for at, row in placed(path, member_rows(path, "question_id"), reading):
         with reading.row(at):
-            answer = text_of(row, field).strip() if row.get(field) is not None else ""
-            image = id_of(row, "imageId")
-            question = Question(
-                text=text_of(row, "question").strip(),
-                answer=answer,
-                answers=(answer,) if answer else (),
-                id=id_of(row, "question_id"),
-                kind=_kind(row),
-            )
+            image, id = id_of(row, "imageId"), id_of(row, "question_id")
+            question = question_of(row, "question", answer_of(row, field), id, kind=_kind(row))
             others = (f"images/{image}.jpg",)
-            yield Entry(f"gqa-{question.id}", f"{image}.jpg", at, split, None, others, questions=(question,))
+            yield Entry(f"gqa-{id}", f"{image}.jpg", at, split, None, others, questions=(question,))
 
 
 def _kind(row: Row) -> str:

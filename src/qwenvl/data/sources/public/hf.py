@@ -154,7 +154,7 @@ def _letter(given: Any, choices: tuple[str, ...], name: str) -> str:
         return LETTERS[choices.index(given)]
     if isinstance(given, str) and len(given) == 1 and given in LETTERS[: len(choices)]:
         return given
-    place = int(given) if isinstance(given, str) and given.isascii() and given.isdigit() else given
+    place = int(given) if isinstance(given, str) and len(given) < 3 and given.isascii() and given.isdigit() else given
     if type(place) is not int or not 0 <= place < len(choices) <= len(LETTERS):
         raise RowError(name, f"{shown(given)} is none of the {len(choices)} choices")
     return LETTERS[place]

@@ -14,9 +14,7 @@ from qwenvl.data.sources.report import DataError, RowError, Spot
 
 MAX_FILE = 16 << 20
 _ENDINGS = (".jpg", ".png", ".jpeg", ".gif", ".JPG", ".PNG")
-_NUMBER = r"\s*(-?\d{1,9}(?:\.\d{1,9})?)\s*"
-_QUAD = re.compile(",".join([_NUMBER] * 8) + ",(.*)", re.DOTALL)
-_BOX = re.compile(r"(?:,|(?<=\s))".join([_NUMBER] * 4) + r',?\s*"(.*)"\s*', re.DOTALL)
+_NUMBER = re.compile(r"-?\d{1,9}(?:\.\d{1,9})?")
 _SCRIPTS = "Arabic|Bangla|Chinese|Hindi|Japanese|Korean|Latin|Symbols|Mixed|None"
 _SCRIPT = re.compile(rf"({_SCRIPTS}),(.*)", re.DOTALL)
 
@@ -60,10 +58,7 @@ def _rows(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _line(row: str, scripts: set[str] | None) -> Line:
-    found = _QUAD.fullmatch(row) or _BOX.fullmatch(row)
-    if found is None:
-        raise RowError("", f'expected x1,y1,x2,y2,x3,y3,x4,y4,text or x0 y0 x1 y1 "text", not {row[:60]!r}')
-    *places, words = found.groups()
+    *places, words = _parted(row)
     if scripts is not None:
         script = _SCRIPT.fullmatch(words)
         if script is None:
@@ -71,6 +66,18 @@ def _line(row: str, scripts: set[str] | None) -> Line:
         scripts.add(script[1])
         words = script[2]
     return Line(words, quad_of([float(place) for place in places], "corners"))
+
+
+def _parted(row: str) -> list[str]:
+    """The numbers of a line and its text. Raises RowError."""
+    parts = row.split(",", 8)
+    if len(parts) == 9 and all(_NUMBER.fullmatch(part.strip()) for part in parts[:8]):
+        return parts
+    places, quote, words = row.partition('"')
+    numbers, words = places.replace(",", " ").split(), words.rstrip()
+    if quote and words.endswith('"') and len(numbers) == 4 and all(map(_NUMBER.fullmatch, numbers)):
+        return [*numbers, words[:-1]]
+    raise RowError("", f'expected x1,y1,x2,y2,x3,y3,x4,y4,text or x0,y0,x1,y1,"text", not {row[:60]!r}')
 
 
 FORMATS = [

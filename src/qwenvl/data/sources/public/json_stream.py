@@ -181,6 +181,8 @@ class _Window:
                     whole = error.pos < len(self.text.rstrip()) and not error.msg.startswith("Unterminated")
                     raise _Broken(f"not JSON ({error.msg})" if whole else "the file is cut off") from None
                 wanted *= 2
+            except ValueError as error:
+                raise _Broken(f"not JSON ({error})") from None  # a number of thousands of digits
             except RecursionError:
                 raise _Broken("not JSON (nested too deep)") from None
 

@@ -14,8 +14,8 @@ from qwenvl.data.sources.public.question import placed, tails
 from qwenvl.data.sources.public.reading import Reading
 from qwenvl.data.sources.public.registry import Format, Options
 from qwenvl.data.sources.public.text_in_picture import WHOLE, Line, page, quad_of
-from qwenvl.data.sources.report import DataError, RowError, Spot
-from qwenvl.data.sources.rows import Row, read_rows
+from qwenvl.data.sources.report import RowError, Spot
+from qwenvl.data.sources.rows import Row, beginning, read_rows
 
 MAX_LABEL = 16 << 20
 """Bytes of a line of labels that are read at most."""
@@ -39,13 +39,7 @@ def entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
 
 
 def _form(path: Path) -> tuple[Iterator[tuple[Spot, Row | RowError]], Callable[[Row], tuple[str, list[Line]]]]:
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
-    if not head:
-        raise DataError(f"{path}: the file is empty")
+    head = beginning(path)
     if head[:1] != b"{":
         return _labels(path), _label
     if b'"data_list"' in head or head.split(b"\n", 1)[0].strip() == b"{":

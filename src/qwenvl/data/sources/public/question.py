@@ -12,9 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qwenvl.data.sources.fields import shown, text_of
-from qwenvl.data.sources.public.entry import At, Entry
+from qwenvl.data.sources.public.entry import At, Entry, Question
 from qwenvl.data.sources.public.reading import Reading, Row
 from qwenvl.data.sources.report import RowError, Spot
+from qwenvl.sample import Box
 
 MOST_IN_AN_ENTRY = 64
 """Questions of one picture that are joined at most: more begin another entry."""
@@ -40,18 +41,44 @@ def most_confident(answers: Sequence[Answer], best: str = "") -> str:
     given first. Sets without confidences: the one given most often, then first. Of OK-VQA's answers, whose words are
     cut to their stems, it is the form that was typed most often.
     """
-    sure, half, given = Counter[str](), Counter[str](), Counter[str]()
+    votes: dict[str, list[int]] = {}
     for answer in answers:
         if words := answer.text.strip():
-            given[words] += 1
-            sure[words] += answer.confidence == "yes"
-            half[words] += answer.confidence == "maybe"
-    if not given:
+            counts = votes.setdefault(words, [0, 0, 0])
+            counts[0] += answer.confidence == "yes"
+            counts[1] += answer.confidence == "maybe"
+            counts[2] += 1
+    if not votes:
         return ""
     best = best.strip()
-    chosen = max(given, key=lambda words: (sure[words], half[words], given[words], words == best))
+    chosen = max(votes, key=lambda words: (votes[words], words == best))
     raws = Counter(a.raw.strip() for a in answers if a.raw.strip() and a.text.strip() == chosen)
     return raws.most_common(1)[0][0] if raws else chosen
+
+
+def question_of(
+    row: Row,
+    field: str,
+    answers: Sequence[Answer],
+    id: str,
+    best: str = "",
+    kind: object = "",
+    reads_text: bool = False,
+    box: Box | None = None,
+) -> Question:
+    """The question under `field` with the annotators' `answers`, of which `most_confident` is the one to learn.
+
+    Raises RowError.
+    """
+    return Question(
+        text=text_of(row, field).strip(),
+        answer=most_confident(answers, best),
+        answers=tuple(answer.text for answer in answers),
+        id=id,
+        reads_text=reads_text,
+        kind=kind if isinstance(kind, str) else "",
+        box=box,
+    )
 
 
 def joined(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -105,9 +132,20 @@ def id_of(row: dict[str, Any], *names: str) -> str:
 
 def words_of(value: Any, where: str) -> str:
     """A text, or a number as people write it (some sets have 3 and 3.0 for answers). Raises RowError."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if (
+        not isinstance(value, str)
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    ):
         return str(int(value)) if value == int(value) else str(value)
     return text_of({where: value}, where)
+
+
+def answer_of(row: Row, field: str) -> tuple[Answer, ...]:
+    """The one answer under `field`, a text or a number; none where the row has none. Raises RowError."""
+    value = row.get(field)
+    return () if value is None else (Answer(words_of(value, field).strip()),)
 
 
 def answers_of(row: dict[str, Any], name: str) -> tuple[Answer, ...]:

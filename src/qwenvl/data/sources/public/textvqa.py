@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qwenvl.data.sources.fields import text_of
-from qwenvl.data.sources.public.entry import Entry, Question
+from qwenvl.data.sources.public.entry import Entry
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import answers_of, id_of, joined, most_confident, placed, split_in
+from qwenvl.data.sources.public.question import answers_of, id_of, joined, placed, question_of, split_in
 from qwenvl.data.sources.public.reading import Reading
 from qwenvl.data.sources.public.registry import Format, Options
 
@@ -23,14 +23,8 @@ def _entries(path: Path, reading: Reading) -> Iterator[Entry]:
     for at, row in placed(path, list_rows(path, "data"), reading):
         with reading.row(at):
             id, image = id_of(row, "question_id"), text_of(row, "image_id")
-            answers, given = answers_of(row, "answers"), row.get("set_name")
-            question = Question(
-                text=text_of(row, "question").strip(),
-                answer=most_confident(answers),
-                answers=tuple(answer.text for answer in answers),
-                id=id,
-                reads_text=True,
-            )
+            given = row.get("set_name")
+            question = question_of(row, "question", answers_of(row, "answers"), id, reads_text=True)
             names = (f"{image}.jpg", f"train_images/{image}.jpg", f"test_images/{image}.jpg")
             meta = {"classes": row["image_classes"]} if isinstance(row.get("image_classes"), list) else {}
             own = given if isinstance(given, str) else split

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qwenvl.data.sources.fields import text_of
-from qwenvl.data.sources.public.entry import Entry, Question
+from qwenvl.data.sources.public.entry import Entry
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import most_confident, placed, split_in
+from qwenvl.data.sources.public.question import placed, question_of, split_in
 from qwenvl.data.sources.public.reading import Reading
 from qwenvl.data.sources.public.registry import Format, Options
 from qwenvl.data.sources.public.vqa import answers_from
@@ -21,16 +21,9 @@ def entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
         with reading.row(at):
             picture = text_of(row, "image")
             answers = answers_from(row) if "answers" in row else ()
-            kind = row.get("answer_type")
-            question = Question(
-                text=text_of(row, "question").strip(),
-                answer=most_confident(answers),
-                answers=tuple(answer.text for answer in answers),
-                id=Path(picture).stem,
-                kind=kind if isinstance(kind, str) else "",
-            )
+            question = question_of(row, "question", answers, Path(picture).stem, kind=row.get("answer_type"))
             meta = {"answerable": row["answerable"]} if "answerable" in row else {}
-            yield Entry(Path(picture).stem, picture, at, split, questions=(question,), meta=meta)
+            yield Entry(question.id, picture, at, split, questions=(question,), meta=meta)
 
 
 FORMATS = [Format("vizwiz", "VizWiz-VQA's Annotations/train.json and the like and its pictures (vizwiz.org)", entries)]

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qwenvl.data.sources.fields import list_of, shown, text_of
+from qwenvl.data.sources.fields import list_of, shown
 from qwenvl.data.sources.public.entry import Entry, Question
 from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import Answer, id_of, joined, most_confident, placed, split_in, words_of
+from qwenvl.data.sources.public.question import Answer, id_of, joined, placed, question_of, split_in, words_of
 from qwenvl.data.sources.public.reading import Reading, Row
 from qwenvl.data.sources.public.registry import Format, Option, Options
 from qwenvl.data.sources.report import DataError, RowError
 
 _YEARS = re.compile(r"(train|val|test)(20\d\d)")
-_PICTURE = re.compile(r"(.*)\{image_id(?::0(\d{1,2})d)?\}(.*)")
-MAX_WAITING = 1_000_000
+_PLACE = re.compile(r"\{image_id(?::0(\d{1,2})d)?\}")
+MAX_WAITING = 500_000
 """Annotations that may wait for their question: in the published files both stand in the same order."""
 
 
@@ -49,22 +49,14 @@ def _entries(path: Path, options: Options, reading: Reading, reads_text: bool) -
 
 
 def _question(row: Row, id: str, annotation: Row | None, reads_text: bool) -> Question:
-    text = text_of(row, "question").strip()
     if annotation is None:
-        return Question(text, id=id, reads_text=reads_text)
+        return question_of(row, "question", (), id, reads_text=reads_text)
     try:
         answers = answers_from(annotation)
     except RowError as error:
         raise RowError(error.field, f"{error.reason} (in the annotation of question {id})") from None
     best, kind = annotation.get("multiple_choice_answer"), annotation.get("question_type")
-    return Question(
-        text=text,
-        answer=most_confident(answers, best if isinstance(best, str) else ""),
-        answers=tuple(answer.text for answer in answers),
-        id=id,
-        reads_text=reads_text,
-        kind=kind if isinstance(kind, str) else "",
-    )
+    return question_of(row, "question", answers, id, best if isinstance(best, str) else "", kind, reads_text)
 
 
 def annotations_beside(path: Path) -> Path | None:
@@ -96,7 +88,7 @@ def answers_from(row: Row) -> tuple[Answer, ...]:
 
 
 def _form(given: str, path: Path) -> str:
-    if given and _PICTURE.fullmatch(given) is None:
+    if given and _PLACE.search(given) is None:
         raise DataError(f"pictures={given}: expected a name with {{image_id}} or {{image_id:012d}} in it")
     year = _YEARS.search(path.name)
     return given or (f"COCO_{year[0]}_{{image_id:012d}}.jpg" if year else "")
@@ -104,7 +96,8 @@ def _form(given: str, path: Path) -> str:
 
 def _names(image: Any, form: str) -> tuple[str, ...]:
     """A picture's usual name and others: newer downloads of COCO have the number alone."""
-    if isinstance(image, str) and image.strip() and not image.isdigit():
+    # an id of Open Images may happen to have no letters
+    if isinstance(image, str) and image.strip() and not (form.startswith("COCO_") and image.isdigit()):
         if form and not form.startswith("COCO_"):
             return (_filled(form, image),)
         return (image,) if Path(image).suffix else (f"{image}.jpg", f"{image}.png")
@@ -122,10 +115,7 @@ def _names(image: Any, form: str) -> tuple[str, ...]:
 
 
 def _filled(form: str, image: int | str) -> str:
-    found = _PICTURE.fullmatch(form)
-    if found is None:
-        raise ValueError(f"{form!r} was not checked")
-    return f"{found[1]}{str(image).zfill(int(found[2] or 0))}{found[3]}"
+    return _PLACE.sub(lambda found: str(image).zfill(int(found[1] or 0)), form)
 
 
 class _Answers:
@@ -146,7 +136,9 @@ class _Answers:
                     return row
                 self._waiting[found] = row
             if len(self._waiting) > MAX_WAITING:
-                raise DataError(f"{self._path}: a million annotations belong to no question; are these two a pair?")
+                raise DataError(
+                    f"{self._path}: {MAX_WAITING:,} annotations belong to no question; are these two a pair?"
+                )
         raise RowError("question_id", f"{id} has no annotation in {self._path.name}")
 
 
