@@ -238,6 +238,12 @@ def test_all_missing_sources_are_named_at_once_or_left_out(tmp_path: Path) -> No
     assert "Not there when it was made: sbu, cc3m." in (tmp_path / "out" / "card.md").read_text()
 
 
+def test_a_format_that_there_is_not_is_no_missing_set(tmp_path: Path) -> None:
+    source = {"name": "x", "spec": "refcocco:x.json", "tasks": {"referring": {}}}
+    with pytest.raises(DataError, match=r"unknown format 'refcocco' \(did you mean 'refcoco'\?\)"):
+        list_units(recipe(tmp_path, source, skip_missing=True))
+
+
 @pytest.mark.usefixtures("here")
 def test_bad_rows_and_broken_pictures_are_counted_and_told(tmp_path: Path) -> None:
     captions(tmp_path, "cap", range(3))

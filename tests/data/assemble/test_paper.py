@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from qwenvl.cli import OK, main
 from qwenvl.data.assemble.dry_run import dry_run
 from qwenvl.data.assemble.recipe import BuildRecipe, load_build_recipe
+from qwenvl.data.assemble.run import build
 from qwenvl.sample import Task
+from tests.data.assemble.forms import FORMS, stand_in
 from tests.data.assemble.sets import lines, picture, records
 
 pytest.importorskip("duckdb")
@@ -29,7 +32,7 @@ FIELDS: dict[Task, dict[str, Any]] = {
 }
 
 
-def stand_in(folder: Path, name: str, tasks: Sequence[Task], seed: int) -> Path:
+def rows_of(folder: Path, name: str, tasks: Sequence[Task], seed: int) -> Path:
     """Two records of a source's tasks: one with a picture of its own, one with a picture that all sources share."""
     if "dialogue" in tasks:
         picture(folder / f"{name}.jpg", seed, 460, 300)
@@ -49,7 +52,7 @@ def with_stand_ins(folder: Path, name: str) -> list[str]:
     """The overrides that put stand-ins in all sources' places."""
     recipe = load_build_recipe(name)
     made = [
-        f"sources.{source.name}.spec={stand_in(folder, source.name, list(source.tasks), number)}"
+        f"sources.{source.name}.spec={rows_of(folder, source.name, list(source.tasks), number)}"
         for number, source in enumerate(recipe.sources, start=1)
     ]
     picture(folder / "held.jpg", 1, 230, 150)  # looks like the first source's own
@@ -85,3 +88,32 @@ def test_the_papers_recipes_run_on_stand_ins(tmp_path: Path, name: str, capsys: 
         assert names == ["laion-en", "gqa", "grit", "visual-genome", "synthdog-en"]
         assert set(shared.meta["qwenvl.tasks"]) == set(recipe.used) - {"text"}
         assert all((tmp_path / "out" / "samples" / f"{task}.html").exists() for task in recipe.used)
+
+
+@pytest.mark.usefixtures("here")
+def test_sets_of_the_second_stage_are_read_in_their_own_forms(tmp_path: Path) -> None:
+    recipe = load_build_recipe("stage2")
+    others = [source.name for source in recipe.sources if source.spec.partition(":")[0] not in FORMS]
+    held = [spec for spec in recipe.held_out.sources if spec.partition(":")[0] in FORMS]
+    recipe = load_build_recipe(
+        "stage2",
+        [f"root={tmp_path}", "skip_missing=true", "resolution.min_side=0", f"held_out.sources={json.dumps(held)}"]
+        + [f"sources.{name}.spec={tmp_path}/gone" for name in others],
+    )
+    made = [source for source in recipe.sources if source.name not in others]
+    assert len(made) >= 11
+    for number, source in enumerate(made):
+        stand_in(recipe.spec(source.spec), number)
+    for number, spec in enumerate(recipe.held_out.sources, start=100):
+        # RefCOCO's test pictures are its training pictures here: all that show them must go
+        if not spec.startswith("refco"):
+            stand_in(recipe.spec(spec), number)
+    tried = {found.name: found for found in dry_run(recipe, 10)}
+    for source in made:
+        assert tried[source.name].samples.keys() == source.tasks.keys(), (source.name, tried[source.name])
+        assert not tried[source.name].skipped
+    stand_in(recipe.spec("refcoco:{root}/refcoco/refcoco_testA.json?images={root}/coco/train2014"), 0)
+    card = build(recipe, tmp_path / "out", quiet=True)
+    gone = {source["name"] for source in card["sources"] if source["dropped"].get("held out")}
+    assert gone == {"vqav2", "refcoco", "refcoco+", "refcocog"}
+    assert card["samples"] == len(made) - len(gone)

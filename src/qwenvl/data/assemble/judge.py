@@ -13,7 +13,7 @@ from qwenvl.data.assemble.ledger import Entry
 from qwenvl.data.assemble.recipe import BuildRecipe
 from qwenvl.data.images import ImageError
 from qwenvl.data.record_json import record_to_json
-from qwenvl.sample import Image, Record, Task, Turn
+from qwenvl.sample import Image, Phrase, Record, Task, Turn
 from qwenvl.tasks.offered import FIELDS, OFFERED, suitable
 
 RULES = {
@@ -69,6 +69,8 @@ class Judge:
 
     def _useful(self, record: Record) -> Record | None:
         """The record with what the source's tasks use, and which annotation each of them uses."""
+        if "grounded_caption" in self._source.tasks:
+            record = replace(record, phrases=tuple(map(_described, record.phrases)))
         places = {task: suitable(record, task) for task in self._source.tasks}
         places = {task: found for task, found in places.items() if found}
         if not places:
@@ -99,6 +101,13 @@ class Judge:
         lot = f"{self._recipe.seed}/{kept.source}/{kept.id}/{entry.content}"
         entry.lot = int(hashlib.blake2b(lot.encode("utf-8", "replace"), digest_size=8).hexdigest(), 16)
         entry.counts = {task: samples_in(task, found) for task, found in places.items()}
+
+
+def _described(phrase: Phrase) -> Phrase:
+    """A phrase without a description is described by its own words: the paper counts the same sets, and as many
+    samples of them, for referring and for grounded captioning (table 3).
+    """
+    return phrase if phrase.description else replace(phrase, description=phrase.text)
 
 
 def samples_in(task: Task, places: list[int]) -> int:

@@ -11,10 +11,11 @@ from typing import Any
 from qwenvl.data.assemble.recipe import BuildRecipe
 from qwenvl.data.shards import MANIFEST, ShardError, ShardReader
 from qwenvl.data.sources import BadRows, DataError, open_source
-from qwenvl.data.sources.public import is_public
+from qwenvl.data.sources.public import formats, is_public
 from qwenvl.data.sources.public.registry import open_pictures
 from qwenvl.data.sources.scenes import PREFIX
 from qwenvl.sample import Image, Record
+from qwenvl.typed import nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,9 @@ class Listing:
 
 
 def list_units(recipe: BuildRecipe) -> Listing:
-    """What there is to read. Raises DataError that names every source that is not there, unless they may be missing."""
+    """What there is to read. Raises DataError that names every source that is not there, unless they may be missing, and
+    for a format that there is not.
+    """
     missing: dict[str, str] = {}
     units: list[Unit] = []
     for index, source in enumerate(recipe.sources):
@@ -111,8 +114,10 @@ def there(spec: str) -> bool:
 
 def _files(spec: str) -> list[str]:
     """The spec of each file that is meant: of a pattern, those that it fits, by name."""
-    head, rest = spec.split(":", 1) if is_public(spec) else ("", spec)
-    head += ":" if head else ""
+    name, rest = spec.split(":", 1) if is_public(spec) else ("", spec)
+    if name and name not in formats():
+        raise DataError(f"{spec}: unknown format {name!r}{nearest(name, list(formats()))}")
+    head = f"{name}:" if name else ""
     path, mark, query = rest.rpartition("?") if head and "=" in rest.rpartition("?")[2] else (rest, "", "")
     if "*" in path:
         return [f"{head}{found}{mark}{query}" for found in sorted(glob(path, recursive=True))]
