@@ -73,8 +73,8 @@ class Listing:
 
 
 def list_units(recipe: BuildRecipe) -> Listing:
-    """What there is to read. Raises DataError that names every source that is not there, unless they may be missing, and
-    for a format that there is not.
+    """What there is to read. Raises DataError that names every source that is not there, unless they may be missing,
+    and for a format that there is not.
     """
     missing: dict[str, str] = {}
     units: list[Unit] = []
