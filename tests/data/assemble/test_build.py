@@ -238,6 +238,14 @@ def test_all_missing_sources_are_named_at_once_or_left_out(tmp_path: Path) -> No
     assert "Not there when it was made: sbu, cc3m." in (tmp_path / "out" / "card.md").read_text()
 
 
+@pytest.mark.usefixtures("here")
+def test_scenes_are_held_out_too(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    source = {"name": "scenes", "spec": "scenes:train?count=6", "tasks": {"caption": {}}}
+    card = made(tmp_path, recipe(tmp_path, source, held_out={"sources": ["scenes:train?count=2&start=3"]}))
+    assert card["sources"][0]["dropped"] == {"held out": 2}
+
+
 def test_a_format_that_there_is_not_is_no_missing_set(tmp_path: Path) -> None:
     source = {"name": "x", "spec": "refcocco:x.json", "tasks": {"referring": {}}}
     with pytest.raises(DataError, match=r"unknown format 'refcocco' \(did you mean 'refcoco'\?\)"):

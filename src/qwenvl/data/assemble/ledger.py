@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from qwenvl.sample import Task
 from qwenvl.tasks import TASKS
@@ -63,22 +61,21 @@ class Entry:
     counts: dict[Task, int] = field(default_factory=dict)
 
 
-class LedgerWriter:
-    """Writes a ledger to `path`; use it with `with`."""
+class Ledger:
+    """Writes rows by a `pyarrow.parquet.ParquetWriter` of `SCHEMA`, some thousand at a time; `flush` ends it."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = pa.OSFile(str(path), "wb")
-        self._writer = pq.ParquetWriter(self._file, SCHEMA, compression="zstd")
+    def __init__(self, writer: Any) -> None:
+        self._writer, self._rows = writer, 0
         self._waiting: list[Entry] = []
-        self._rows = 0
 
     def add(self, entry: Entry) -> None:
         """One row."""
         self._waiting.append(entry)
         if len(self._waiting) == _ROWS:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what waits."""
         rows = self._waiting
         columns: list[Sequence[Any]] = [range(self._rows, self._rows + len(rows))]
         for name in SCHEMA.names[1 : -len(COUNTS)]:
@@ -87,18 +84,3 @@ class LedgerWriter:
         self._writer.write_table(pa.table([list(column) for column in columns], schema=SCHEMA))
         self._rows += len(rows)
         self._waiting = []
-
-    def __enter__(self) -> LedgerWriter:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            # after an error the file is thrown away
-            if kind is None:
-                if self._waiting:
-                    self._flush()
-                self._writer.close()
-            # or it closes itself when it is collected, with an error that nobody can catch
-            self._writer.is_open = False
-        finally:
-            self._file.close()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from qwenvl.data.assemble.held_out import HeldOutPictures
 from qwenvl.data.assemble.judge import Judge
 from qwenvl.data.assemble.layout import Layout
-from qwenvl.data.assemble.ledger import LedgerWriter
+from qwenvl.data.assemble.ledger import SCHEMA, Ledger
 from qwenvl.data.assemble.recipe import BuildRecipe
 from qwenvl.data.assemble.units import Unit
 from qwenvl.data.shards import ShardWriter
@@ -44,8 +44,9 @@ class ReadUnit:
             whole(layout.records(number)) as records_path,
             whole(layout.ledger(number)) as ledger_path,
             ShardWriter(records_path) as shard,
-            LedgerWriter(ledger_path) as ledger,
+            pq.ParquetWriter(ledger_path, SCHEMA, compression="zstd") as rows,
         ):
+            ledger = Ledger(rows)
             for record in unit.records(bad):
                 entry, stays = judge(record)
                 count += 1
@@ -60,6 +61,7 @@ class ReadUnit:
                 ledger.add(entry)
             if waiting:
                 shard.add(waiting)
+            ledger.flush()
         write_json(layout.read(number), {"read": count, "skipped": bad.count, "messages": bad.messages[:5]})
         return count
 

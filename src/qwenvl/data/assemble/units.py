@@ -40,7 +40,7 @@ class Unit:
         """The pictures of the unit with the ids of their records; those of public sets also where a test keeps its
         answers back. Raises DataError.
         """
-        if self.shard is None and is_public(self.path):
+        if self.shard is None and _public(self.path):
             yield from open_pictures(self.path, bad)
             return
         for record in self.records(bad):
@@ -112,9 +112,14 @@ def there(spec: str) -> bool:
     return spec.startswith(PREFIX) or bool(_files(spec))
 
 
+def _public(spec: str) -> bool:
+    """Whether a spec names a public set."""
+    return is_public(spec) and not spec.startswith(PREFIX)
+
+
 def _files(spec: str) -> list[str]:
     """The spec of each file that is meant: of a pattern, those that it fits, by name."""
-    name, rest = spec.split(":", 1) if is_public(spec) else ("", spec)
+    name, rest = spec.split(":", 1) if _public(spec) else ("", spec)
     if name and name not in formats():
         raise DataError(f"{spec}: unknown format {name!r}{nearest(name, list(formats()))}")
     head = f"{name}:" if name else ""
@@ -130,7 +135,7 @@ def _units(spec: str, source: int, number: int) -> list[Unit]:
         return [Unit(number, source, spec)]
     units: list[Unit] = []
     for file in _files(spec):
-        if not is_public(file) and (Path(file) / MANIFEST).is_file():
+        if not _public(file) and (Path(file) / MANIFEST).is_file():
             try:
                 shards = len(ShardReader(file).shards)
             except ShardError as error:
