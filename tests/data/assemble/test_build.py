@@ -14,6 +14,7 @@ from qwenvl.data.assemble.layout import prepare
 from qwenvl.data.assemble.read import ReadUnit
 from qwenvl.data.assemble.recipe import BuildRecipe
 from qwenvl.data.assemble.run import build
+from qwenvl.data.assemble.settle import even_share
 from qwenvl.data.assemble.units import list_units
 from qwenvl.data.clean.layout import RunError
 from qwenvl.data.engine import EngineError
@@ -165,7 +166,10 @@ def test_counts_are_met_exactly(
     card = made(tmp_path, plan)
     assert {task["name"]: task["samples"] for task in card["tasks"]} == {"caption": cap, "vqa": vqa}
     found = records(tmp_path / "out")
-    assert sum(len(TASKS["vqa"](record, random.Random(0))) for record in found) == vqa
+    asked = [len(TASKS["vqa"](record, random.Random(0))) for record in found]
+    assert sum(asked) == vqa
+    # of all pictures, as far as the samples go
+    assert sum(map(bool, asked)) == min(10, vqa)
     assert sum(len(TASKS["caption"](record, random.Random(0))) for record in found) == cap
 
 
@@ -313,3 +317,17 @@ def test_the_manifest_says_how_often_training_draws_a_task(tmp_path: Path) -> No
             "vqa": {"samples": 8, "records": 4, "weight": weights[1]},
         }
         assert [task["drawn"] for task in card["tasks"]] == [weight / sum(weights) for weight in weights]
+
+
+@pytest.mark.parametrize(
+    ("having", "samples", "share"),
+    [
+        ({3: 10}, 30, (None, 0)),
+        ({3: 10}, 29, (2, 9)),
+        ({3: 10}, 7, (0, 7)),
+        ({1: 5, 100: 2}, 50, (22, 1)),
+        ({}, 5, (None, 0)),
+    ],
+)
+def test_samples_are_taken_evenly(having: dict[int, int], samples: int, share: tuple[int | None, int]) -> None:
+    assert even_share(having, samples) == share

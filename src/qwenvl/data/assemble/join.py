@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,13 +87,15 @@ def _origin(part: Part) -> dict[str, Any]:
 
 
 def _taken(part: Part) -> dict[Task, list[int]]:
-    """The places of the annotations that each task takes: all, or the first ones where it takes fewer."""
+    """The places of the annotations that each task takes: all, or some that the record's id draws."""
     offered: dict[Task, list[int]] = part.found["meta"][OFFERED]
-    return {
-        task: places if task == "ocr" else places[: part.takes[task]]
-        for task, places in offered.items()
-        if part.takes[task]
-    }
+    taken: dict[Task, list[int]] = {}
+    for task, places in offered.items():
+        take = len(places) if task == "ocr" and part.takes[task] else part.takes[task]
+        if take:
+            rng = random.Random(f"{part.source}/{part.id}/{task}")
+            taken[task] = places if take >= len(places) else sorted(rng.sample(places, take))
+    return taken
 
 
 def _says(task: Task, annotation: Any) -> Any:

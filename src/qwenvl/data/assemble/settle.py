@@ -5,7 +5,7 @@ What comes out depends on the ledgers and the recipe alone, not on threads or me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +114,34 @@ def _limit(database: Any, recipe: BuildRecipe) -> None:
 
 
 def _cut(database: Any, task: Task, samples: int, where: str) -> None:
-    """Take at most `samples` of a task, in the order of the lots; the last record gives a part of its own."""
+    """Take at most `samples` of a task, from as many records as possible: the same number of each, as far as it has
+    so many, and one more of those whose lots come first.
+    """
+    take = f"take_{task}"
+    having = dict(
+        database.execute(f"SELECT {take}, count(*) FROM taken WHERE {where} AND {take} > 0 GROUP BY {take}").fetchall()
+    )
+    each, rest = even_share(having, samples)
+    if each is None:
+        return
     database.execute(f"""
-        UPDATE taken SET take_{task} = left_over.take FROM (
-            SELECT row, greatest(0, least(take_{task}, {samples} - coalesce(sum(take_{task}) OVER (
-                ORDER BY lot, row ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)))::INTEGER AS take
-            FROM taken WHERE {where} AND take_{task} > 0
-        ) left_over WHERE taken.row = left_over.row""")
+        UPDATE taken SET {take} = {each} + (CASE WHEN more.place <= {rest} THEN 1 ELSE 0 END) FROM (
+            SELECT row, row_number() OVER (ORDER BY lot, row) AS place FROM taken WHERE {where} AND {take} > {each}
+        ) more WHERE taken.row = more.row""")
+
+
+def even_share(having: Mapping[int, int], samples: int) -> tuple[int | None, int]:
+    """How many samples to take of each record, and of how many records that have more to take one more; None where all
+    are to be taken. `having` says how many records have how many samples.
+    """
+    if sum(count * records for count, records in having.items()) <= samples:
+        return None, 0
+    each = taken = 0
+    while True:
+        more = sum(records for count, records in having.items() if count > each)
+        if taken + more > samples:
+            return each, samples - taken
+        each, taken = each + 1, taken + more
 
 
 def _homes(database: Any, rows_per_shard: int) -> None:
