@@ -81,3 +81,13 @@ def test_paraphrases_lie_beside_the_recipe_and_decide_what_it_is(tmp_path: Path)
     path.write_text(json.dumps({"name": "mine", "sources": [SOURCE], "wording": "words.yaml"}))
     (tmp_path / "words.yaml").write_text("caption: {en: ['Say it: ']}")
     assert load_build_recipe(path).plain()["wording"] == {"caption": {"en": ["Say it: "]}}
+
+
+def test_the_recipe_of_the_documentation_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "corpus.md").read_text(encoding="utf-8")
+    blocks = text.split("```yaml\n")[1:]
+    (tmp_path / "mine.yaml").write_text(blocks[0].split("```")[0], encoding="utf-8")
+    (tmp_path / "words.yaml").write_text(blocks[1].split("```")[0], encoding="utf-8")
+    recipe = load_build_recipe(tmp_path / "mine.yaml")
+    assert [source.name for source in recipe.sources] == ["coco", "web", "own"]
+    assert set(recipe.words().forms) == {"caption", "vqa", "grounded_caption"}
