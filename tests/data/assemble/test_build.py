@@ -16,8 +16,8 @@ from qwenvl.data.assemble.recipe import BuildRecipe
 from qwenvl.data.assemble.run import build
 from qwenvl.data.assemble.settle import even_share
 from qwenvl.data.assemble.units import list_units
-from qwenvl.data.clean.layout import RunError
 from qwenvl.data.engine import EngineError
+from qwenvl.data.run_folder import RunError
 from qwenvl.data.shards import ShardReader
 from qwenvl.data.sources import DataError
 from qwenvl.tasks import TASKS

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from qwenvl.data.assemble.recipe import BuildRecipe
 from qwenvl.data.assemble.units import Listing
-from qwenvl.data.clean.layout import RunError, compare
+from qwenvl.data.run_folder import not_empty, read_settings, same_run
 from qwenvl.data.shards import MANIFEST
 from qwenvl.data.whole import DRAFTS, write_json
 
@@ -28,7 +28,7 @@ FORMAT = "qwenvl-corpus-1"
 DROPPED = "dropped.parquet"
 WORDING = "wording.yaml"
 _FILES = (MANIFEST, "card.html", "card.md", "card.json", DROPPED, WORDING)
-_DECIDES = (("format", "version of the format"), ("recipe", "recipe"), ("input", "input"))
+_DECIDES = {"format": "version of the format", "recipe": "recipe", "input": "input"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +101,9 @@ def prepare(out: Path, recipe: BuildRecipe, listing: Listing, fresh: bool) -> La
     if fresh and path.exists():
         _remove(layout)
     if path.exists():
-        compare(path, own, _DECIDES)
+        same_run(read_settings(path), own, out, _DECIDES)
     elif any(out.iterdir()):
-        names = ", ".join(sorted(entry.name for entry in out.iterdir())[:5])
-        raise RunError(f"{out}: not empty ({names}), and no corpus that was begun: choose another folder")
+        raise not_empty(out, "corpus that was begun")
     if not (out / MANIFEST).exists():
         for name in ("held", "read", "written"):
             (layout.work / name).mkdir(parents=True, exist_ok=True)

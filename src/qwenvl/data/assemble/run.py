@@ -23,10 +23,10 @@ from qwenvl.data.assemble.settle import settle
 from qwenvl.data.assemble.statistics import Counts
 from qwenvl.data.assemble.units import Listing, list_units
 from qwenvl.data.assemble.write import WriteShard
-from qwenvl.data.clean.layout import alone
 from qwenvl.data.clean.setwide import MEMORY_MIB
 from qwenvl.data.engine import run
 from qwenvl.data.engine.run import Engine
+from qwenvl.data.run_folder import alone, room
 from qwenvl.data.shards import MANIFEST, write_manifest
 from qwenvl.data.whole import write_json, write_text
 from qwenvl.sample import Task
@@ -54,7 +54,7 @@ def build(
     """
     folder = Path(os.path.abspath(out))
     listing = list_units(recipe)
-    with alone(folder):
+    with alone(folder), room(folder):
         layout = prepare(folder, recipe, listing, fresh)
         if not (folder / MANIFEST).exists():
             shards = _work(layout, recipe, listing, engine, workers, address, memory_mib, quiet)

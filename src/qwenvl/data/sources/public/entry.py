@@ -169,6 +169,12 @@ class _Fit:
         return tuple(span for span in fitted if span[2])
 
 
+def size_of(row: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The picture's size in pixels where the row says it in `width` and `height`."""
+    width, height = row.get("width"), row.get("height")
+    return (width, height) if isinstance(width, int) and isinstance(height, int) and width > 0 < height else None
+
+
 def xywh(value: Any, where: str) -> Box:
     """A box given as [x, y, width, height], as COCO does. Raises RowError."""
     x, y, width, height = four(value, where)

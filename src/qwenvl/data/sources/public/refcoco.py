@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qwenvl.data.sources.fields import language_of, shown, text_of
-from qwenvl.data.sources.public.entry import At, Entry, xywh, xyxy
+from qwenvl.data.sources.public.entry import At, Entry, size_of, xywh, xyxy
 from qwenvl.data.sources.public.reading import Reading, Row
 from qwenvl.data.sources.public.registry import Format, Option, Options
 from qwenvl.data.sources.report import RowError
@@ -41,7 +41,6 @@ def _entry(row: Row, at: At, options: Options) -> Entry:
         raise RowError("sents", f"missing: no referring expression (looked for {', '.join(_EXPRESSIONS)})")
     box = _box(row, field, options["boxes"])
     names = _names(row)
-    size = (row.get("width"), row.get("height"))
     texts = _texts(row[field], field)
     return Entry(
         id=f"{Path(at.file).stem}-{row.get('ref_id', row.get('question_id', at.spot.row or at.spot.line))}",
@@ -49,7 +48,7 @@ def _entry(row: Row, at: At, options: Options) -> Entry:
         others=names[1:],
         at=at,
         split=str(row.get("split") or _split_of(at.file)),
-        size=(size[0], size[1]) if isinstance(size[0], int) and isinstance(size[1], int) and min(size) > 0 else None,
+        size=size_of(row),
         phrases=tuple(Phrase(text, (box,), language_of({}, text)) for text in texts),
     )
 
