@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from tests.data.assemble.sets import picture
 
 SIZE = (460, 300)
@@ -114,6 +117,34 @@ def _refcoco(path: Path, images: Path, split: str, seed: int) -> None:
     _json(path, [row | {"width": SIZE[0], "height": SIZE[1]}])
 
 
+def _captions(path: Path, images: Path, split: str, seed: int) -> None:
+    if path.name.startswith("dataset_"):
+        _drawn(images / "val2014" / "k.jpg", seed)
+        _drawn(images / "k.jpg", seed)
+        row = {"filename": "k.jpg", "filepath": "val2014", "split": "test", "sentences": [{"raw": "a dog"}], "imgid": 1}
+        _json(path, {"images": [row]})
+        return
+    name = f"{path.stem}.jpg" if path.stem.startswith("nocaps") else _coco(images, seed)
+    _drawn(images / name, seed)
+    said = [{"image_id": COCO_ID, "id": n, "caption": text} for n, text in enumerate(("a dog", "a dog on a chair"))]
+    _json(path, {"images": [{"id": COCO_ID, "file_name": name}], "annotations": said})
+
+
+def _genome(path: Path, images: Path, split: str, seed: int) -> None:
+    _drawn(images / "VG_100K" / "1.jpg", seed)
+    region = {"region_id": 1, "image_id": 1, "phrase": "a dog", "x": 40, "y": 30, "width": 160, "height": 120}
+    asked = {"image_id": 1, "qa_id": 2, "question": "What is it?", "answer": "A dog."}
+    _json(path, [{"id": 1, "regions": [region]} if "region" in path.name else {"id": 1, "qas": [asked]}])
+
+
+def _grit(path: Path, images: Path, split: str, seed: int) -> None:
+    _drawn(images / "g.jpg", seed)
+    expression = [2, 5, 0.1, 0.1, 0.5, 0.6, 0.9]
+    row = {"key": "1", "caption": "a dog here", "width": SIZE[0], "height": SIZE[1]}
+    row |= {"noun_chunks": [expression], "ref_exps": [expression], "jpg": (images / "g.jpg").read_bytes()}
+    pq.write_table(pa.Table.from_pylist([row]), path.with_suffix(".parquet"))
+
+
 Form = Callable[[Path, Path, str, int], None]
 _FORMS: dict[str, Form] = {
     "vqav2": _vqa,
@@ -127,6 +158,12 @@ _FORMS: dict[str, Form] = {
     "ai2d": _ai2d,
     "scienceqa": _scienceqa,
     "vizwiz": _vizwiz,
+    "coco-captions": _captions,
+    "flickr30k": _captions,
+    "nocaps": _captions,
+    "vg-regions": _genome,
+    "vgqa": _genome,
+    "grit": _grit,
     "refcoco": _refcoco,
     "refcoco+": _refcoco,
     "refcocog": _refcoco,

@@ -10,6 +10,7 @@ import pytest
 
 from qwenvl.data.assemble.recipe import KIND, load_build_recipe
 from qwenvl.data.clean.report import PAPER
+from qwenvl.data.sources.public import formats
 from qwenvl.typed import ConfigError, packaged_recipes
 
 SOURCE = {"name": "a", "spec": "a.jsonl", "tasks": {"caption": {}}}
@@ -91,3 +92,14 @@ def test_the_recipe_of_the_documentation_is_one(tmp_path: Path) -> None:
     recipe = load_build_recipe(tmp_path / "mine.yaml")
     assert [source.name for source in recipe.sources] == ["coco", "web", "own"]
     assert set(recipe.words().forms) == {"caption", "vqa", "grounded_caption"}
+
+
+def test_the_packaged_recipes_name_readers_and_options_that_there_are() -> None:
+    known = formats()
+    for name in packaged_recipes(KIND):
+        recipe = load_build_recipe(name)
+        for spec in (*(source.spec for source in recipe.sources), *recipe.held_out.sources):
+            if not spec.startswith("{root}"):
+                form, _, rest = spec.partition(":")
+                options = [pair.partition("=")[0] for pair in rest.partition("?")[2].split("&") if pair]
+                assert set(options) <= {"images", "split", *known[form].options}, spec
