@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from qwenvl.data.pack import Group, Packer, Row, join, row_images
 from qwenvl.data.pixel_cache import PixelCache
 from qwenvl.sample import Record, Task
-from qwenvl.tasks import TASKS
+from qwenvl.tasks import EXACT, TASKS, Wording
 from qwenvl.text.render import IGNORED, Example, render
 from qwenvl.text.tokenizer import QwenTokenizer
 
@@ -80,6 +80,7 @@ class Settings:
     buffer: int = 64
     rank: int = 0
     world: int = 1
+    wording: Wording = EXACT
 
 
 @dataclass
@@ -215,7 +216,7 @@ class Batches:
         for task, share in self._tasks:
             if rng.random() >= share.share:
                 continue
-            samples = TASKS[task](record, rng, share.questions)
+            samples = TASKS[task](record, rng, share.questions, self._settings.wording)
             if samples:
                 examples = [render(s, self._tokenizer, self._settings.slots_per_image) for s in samples]
                 made[task] = examples if share.pictures else [without_pictures(e) for e in examples]

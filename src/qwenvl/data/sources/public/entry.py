@@ -85,7 +85,7 @@ def record_of(entry: Entry, pictures: Pictures, source: str, note: Callable[[str
     Boxes are cut at the picture's edge; one with nothing left is left out, which `note` is told. Raises RowError for a
     picture that is missing, broken or of another shape than annotated, and where nothing to learn from is left.
     """
-    image = _opened(entry, pictures)
+    image = opened(entry, pictures)
     fit = _Fit(entry.size, image, note)
     captions = tuple(replace(caption, spans=fit.spans(caption)) for caption in entry.captions)
     if longest and len(captions) > 1:
@@ -112,7 +112,8 @@ def _qa(question: Question) -> QA:
     return QA(question.asked, question.answer, language_of({}, question.text), question.reads_text)
 
 
-def _opened(entry: Entry, pictures: Pictures) -> Image:
+def opened(entry: Entry, pictures: Pictures) -> Image:
+    """The entry's picture. Raises RowError where it is missing or broken."""
     if isinstance(entry.image, bytes):
         try:
             return load_image(entry.image, name=entry.id, verify=True)
