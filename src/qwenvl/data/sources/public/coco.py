@@ -37,7 +37,7 @@ def caption_entries(path: Path, options: Options, reading: Reading) -> Iterator[
 
 
 def karpathy_entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
-    """An entry a picture of dataset_coco.json or dataset_flickr30k.json, with its split (train, restval, val, test)."""
+    """An entry a picture of dataset_coco.json or dataset_flickr30k.json, with its split."""
     for at, row in placed(path, list_rows(path, "images"), reading):
         with reading.row(at):
             name = text_of(row, "filename")
