@@ -47,8 +47,8 @@ class Row:
 class Group:
     """Examples that begin with the same picture, so that its `shared` first tokens are written once.
 
-    `length` counts the tokens that they take in a row. `draw` and `indices` name it: which samples of what record draw number `draw` gave to `task`. A checkpoint stores
-    these names, not the tokens.
+    `length` counts the tokens that they take in a row. `draw` and `indices` name it: which samples of what record draw
+    number `draw` gave to `task`. A checkpoint stores these names, not the tokens.
     """
 
     task: Task

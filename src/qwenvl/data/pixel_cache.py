@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,3 +36,10 @@ class PixelCache:
             while self._held > self._limit:
                 self._held -= self._pixels.popitem(last=False)[1].nbytes
         return found
+
+    def stacked(self, images: Sequence[Image], size: int) -> NDArray[np.uint8]:
+        """(N, size, size, 3), a new array. Raises ImageError."""
+        pixels = np.empty((len(images), size, size, 3), np.uint8)
+        for place, image in zip(pixels, images, strict=True):
+            place[:] = self.squashed(image, size)
+        return pixels

@@ -13,7 +13,8 @@ import yaml
 
 from qwenvl.config import Recipe, Stage
 from qwenvl.data.corpus import make_scenes, store_sources
-from qwenvl.data.loader import Batches, Settings, Share
+from qwenvl.data.loader import Batches, Settings
+from qwenvl.data.mixture import Part, Share
 from qwenvl.data.pixel_cache import PixelCache
 from qwenvl.data.shards import ShardReader
 from qwenvl.model.load import quietly
@@ -124,7 +125,7 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
             else:
                 _announce(quiet, model, stage, progress, missing)
                 settings = settings_of(stage, progress.stage, recipe.seed, model.config.num_queries, ranks)
-                batches = Batches([(source, 1.0)], tokenizer, settings, progress.loader, pixels)
+                batches = Batches([Part(source)], tokenizer, settings, progress.loader, pixels)
                 elapsed = _train(model, tokenizer, recipe, stage, batches, progress, optimizer, ranks, out, quiet, stop)
             optimizer = None
             progress = Progress(progress.stage + 1, 0, None, {**progress.extra, "elapsed": elapsed})
