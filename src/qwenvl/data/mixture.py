@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from qwenvl.sample import Record, Task
 
 SHUFFLE_BYTES = 256 << 20
-"""What the open blocks of all sources may take in memory: the largest block is the measure, one a source the least."""
+"""What the blocks of all sources may take in memory: the largest block is the measure, two a source the least."""
 
 SPREAD = 16
 """How many blocks of a source are open at most: 4,000 records where a block holds 256."""
@@ -147,15 +147,16 @@ class Order:
     """The endless shuffled order of one source's records; `len` counts those of one epoch."""
 
     def __init__(self, source: Source, seed: str, memory: int = SHUFFLE_BYTES) -> None:
-        """`memory` in bytes bounds the open blocks; one is open at least."""
+        """`memory` in bytes bounds the blocks that are held; two are at least."""
         self._seed = seed
         about = [(index, rows, size) for index, (rows, size) in enumerate(source.blocks) if rows]
         self._blocks = [index for index, _, _ in about]
         self._rows = np.array([rows for _, rows, _ in about], np.int64)
         largest = max([1, *(size for _, _, size in about)])
-        self.spread = max(1, min(SPREAD, len(about), memory // largest))
+        self.spread = max(1, min(SPREAD, len(about), memory // largest - 1))
         self._epoch = _Recent(self._make_epoch, 2)
-        self._block = _Recent(source.read_block, self.spread)
+        # one more than are open: that which a stretch needs no more is the longest unused only when the next one ends
+        self._block = _Recent(source.read_block, self.spread + 1)
         self._shuffled = _Recent(self._make_shuffled, 2 * self.spread)
         self._stretch = _Recent(self._make_stretch, 2)
 

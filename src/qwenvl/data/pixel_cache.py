@@ -20,7 +20,7 @@ class PixelCache:
 
     def __init__(self, limit: int = PIXEL_CACHE_BYTES) -> None:
         """`limit` in bytes of pixels."""
-        self._limit, self._held = limit, 0
+        self.limit, self._held = limit, 0
         self._pixels: OrderedDict[tuple[str, int], NDArray[np.uint8]] = OrderedDict()
 
     def squashed(self, image: Image, size: int) -> NDArray[np.uint8]:
@@ -33,7 +33,7 @@ class PixelCache:
         if found is None:
             found = self._pixels[key] = np.asarray(squashed(image, size), np.uint8)
             self._held += found.nbytes
-            while self._held > self._limit:
+            while self._held > self.limit:
                 self._held -= self._pixels.popitem(last=False)[1].nbytes
         return found
 

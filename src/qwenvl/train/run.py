@@ -28,7 +28,7 @@ from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train import checkpoint
 from qwenvl.train.build import build_model, check_packing, check_start, resolve_precision, start_from
 from qwenvl.train.checkpoint import Progress
-from qwenvl.train.feed import feed
+from qwenvl.train.feed import Feed, workers_for
 from qwenvl.train.loop import Place, Stop, stopping, train_stage
 from qwenvl.train.parallel import Ranks, launch
 from qwenvl.train.stages import checkpointing, freeze, trainable_counts
@@ -203,9 +203,9 @@ def _train(
     count = (stage.steps - progress.step) * stage.accumulation
     place = Place(out, progress.stage, ranks, progress.step, optimizer, progress.extra["elapsed"], quiet)
     precision = getattr(torch, progress.extra["precision"])
-    stream = feed(batches, count, ahead=torch.cuda.is_available())
+    stream = Feed(batches, count, workers_for(ranks.world))
     elapsed = train_stage(model, tokenizer, recipe, stage, stream, place, stop, precision)
-    for reason, dropped in batches.dropped.items():
+    for reason, dropped in stream.dropped.items():
         _say(quiet, f"{stage.name}: dropped {dropped} samples ({reason})")
     return elapsed
 
