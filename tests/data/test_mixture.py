@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import statistics
@@ -68,7 +69,7 @@ def test_far_apart_records_meet() -> None:
     blocks = [int(name.split(".")[0]) for name in ids(order, 0, 6400)]
     assert min(len(set(blocks[begin : begin + 100])) for begin in range(0, 6400, 100)) > 12
     # were all records shuffled at once, two neighbours would be of one block 1 time in 64; of 16 open ones, 1 in 16
-    assert statistics.mean(a == b for a, b in zip(blocks, blocks[1:], strict=False)) < 0.08
+    assert statistics.mean(a == b for a, b in itertools.pairwise(blocks)) < 0.08
 
 
 def test_a_mixture_keeps_its_shares_at_every_point() -> None:
