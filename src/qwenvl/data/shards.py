@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, islice
 from pathlib import Path
@@ -240,7 +240,9 @@ class ShardReader:
         Raises ShardError for a file that is missing or damaged, and at a record that is.
         """
         path = self._files[index]
-        return _Rows(path, self._table(path, self._rows[index], lambda file: file.read(list(COLUMNS), False)))
+        return _Rows(
+            path, self._table(path, self._rows[index], lambda file: file.read(list(COLUMNS), use_threads=False))
+        )
 
     @property
     def blocks(self) -> Sequence[tuple[int, int]]:
@@ -250,11 +252,23 @@ class ShardReader:
         """
         return [(rows, size) for _, _, _, rows, size in self._blocks]
 
-    def read_block(self, index: int) -> Sequence[Record]:
-        """All records of a row group, as `read_shard`."""
+    def read_block(self, index: int, chosen: Any = None) -> Sequence[Record]:
+        """The records of a row group, as `read_shard`; `chosen` are the places of those that are wanted."""
         path, group, begin, rows, _ = self._blocks[index]
-        table = self._table(path, rows, lambda file: file.read_row_group(group, list(COLUMNS), False))
-        return _Rows(path, table, begin)
+        table = self._table(path, rows, lambda file: file.read_row_group(group, list(COLUMNS), use_threads=False))
+        return _Rows(path, table if chosen is None else table.take(chosen), begin, chosen)
+
+    def numbers(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Further columns of whole numbers by name: a numpy array each, row group by row group. Raises ShardError."""
+        last: Path | None = None
+        table: Any = None
+        for path, _, begin, rows, _ in self._blocks:
+            if path != last:
+                last, table = path, self._opened(path, lambda file: file.read(list(names), use_threads=False))
+                missing = [name for name in names if name not in table.column_names]
+                if missing:
+                    raise ShardError(f"{path}: has no column {missing[0]}; make the corpus again")
+            yield {name: table.column(name).slice(begin, rows).to_numpy() for name in names}
 
     @cached_property
     def _blocks(self) -> list[tuple[Path, int, int, int, int]]:
@@ -312,9 +326,9 @@ class _Rows(Sequence[Record]):
     Whole ones would be a hundred thousand small objects, which Python's garbage collector walks again and again.
     """
 
-    def __init__(self, path: Path, table: Any, begin: int = 0) -> None:
+    def __init__(self, path: Path, table: Any, begin: int = 0, chosen: Any = None) -> None:
         self._path, self._columns, self._count = path, [table.column(name) for name in COLUMNS], table.num_rows
-        self._begin = begin
+        self._begin, self._chosen = begin, chosen
 
     def __len__(self) -> int:
         return self._count
@@ -331,8 +345,9 @@ class _Rows(Sequence[Record]):
             id, source, images, record = (column[row].as_py() for column in self._columns)
             return record_from_json(id, source, json.loads(record), [image["bytes"] for image in images])
         except (ValueError, TypeError, KeyError, IndexError) as error:
+            place = self._begin + int(row if self._chosen is None else self._chosen[row])
             raise ShardError(
-                f"{self._path}: row {self._begin + row} (counted from 0) is damaged ({error!r}); make the corpus again"
+                f"{self._path}: row {place} (counted from 0) is damaged ({error!r}); make the corpus again"
             ) from error
 
 

@@ -14,9 +14,10 @@ import yaml
 from qwenvl.config import Recipe, Stage
 from qwenvl.data.corpus import make_scenes, store_sources
 from qwenvl.data.loader import Batches, Settings
-from qwenvl.data.mixture import Part, Share
+from qwenvl.data.mixture import Share
 from qwenvl.data.pixel_cache import PixelCache
 from qwenvl.data.shards import ShardReader
+from qwenvl.data.tasked import known_tasks, parts_of
 from qwenvl.model.load import quietly
 from qwenvl.model.lora import save_lora
 from qwenvl.model.processor import QwenVLProcessor
@@ -125,7 +126,7 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
             else:
                 _announce(quiet, model, stage, progress, missing)
                 settings = settings_of(stage, progress.stage, recipe.seed, model.config.num_queries, ranks)
-                batches = Batches([Part(source)], tokenizer, settings, progress.loader, pixels)
+                batches = Batches(parts_of(source, settings.tasks), tokenizer, settings, progress.loader, pixels)
                 elapsed = _train(model, tokenizer, recipe, stage, batches, progress, optimizer, ranks, out, quiet, stop)
             optimizer = None
             progress = Progress(progress.stage + 1, 0, None, {**progress.extra, "elapsed": elapsed})
@@ -220,9 +221,12 @@ def _announce(
 
 
 def _tasks_without_data(source: ShardReader, stage: Stage) -> list[Task]:
-    """The stage's tasks for which no record of the first shard has a sample."""
+    """The stage's tasks for which a built corpus has nothing, or no record of another's first shard has a sample."""
     rng = random.Random(0)
-    missing = list(stage.tasks)
+    known = known_tasks(source)
+    missing = [task for task in stage.tasks if task not in known]
+    if known:
+        return missing
     for record in source.read_shard(0):
         missing = [task for task in missing if not TASKS[task](record, rng)]
         if not missing:
