@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,14 @@ from PIL import Image as PILImage
 from qwenvl.data.loader import Batch, Batches, Settings
 from qwenvl.data.mixture import MemoryShards, Part, Share
 from qwenvl.data.pixel_cache import PixelCache
+from qwenvl.data.shards import ShardReader
 from qwenvl.sample import QA, Caption, Image, Record
 from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train.feed import Feed
+from qwenvl.train.parallel import Ranks
+from qwenvl.train.run import settings_of, train
+from qwenvl.typed import to_dict
+from tests.train.helpers import tiny
 
 ARRAYS = ("ids", "labels", "positions", "segments", "branches", "pixels", "image_index")
 
@@ -134,3 +140,22 @@ def test_what_a_worker_can_not_read_is_raised_here(tokenizer: QwenTokenizer) -> 
     settings = Settings({"text": Share(1.0, 1)}, 16, 4, 64, 2, 5)  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="gave no sample for the tasks text"):
         list(Feed(Batches(PARTS[:1], tokenizer, settings), 1, workers=1))
+
+
+def test_ranks_without_a_picture_train_as_one_does(tmp_path: Path) -> None:
+    tasks: dict[str, object] = {"caption": {}, "text": {}}
+    stage = to_dict(tiny().stages[0]) | {"tasks": tasks, "rows": 2, "steps": 3}
+    losses = []
+    for world in (1, 2):
+        recipe = tiny(ranks=world, stages=[stage], log_every=1)
+        train(recipe, tmp_path / str(world), quiet=True)
+        lines = (tmp_path / str(world) / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    corpus, words = ShardReader(tmp_path / "1" / "corpus"), QwenTokenizer.load(tmp_path / "1" / "tokenizer")
+    pictures = []
+    for rank in range(2):
+        settings = settings_of(recipe.stages[0], 0, recipe.seed, 4, Ranks(rank, 2))
+        pictures.append([len(batch.pixels) for batch in Feed(Batches([Part(corpus)], words, settings), 3)])
+    # the recipe's point: in some step one rank has pictures and the other has none
+    assert any((one == 0) != (other == 0) for one, other in zip(*pictures, strict=True))
