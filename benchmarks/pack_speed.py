@@ -46,7 +46,7 @@ def main() -> None:
             runs = [_apart(version, buffer, options.samples) for _ in range(options.repeats)]
             speed = statistics.median(run["speed"] for run in runs)
             name = f"packer, buffer {buffer}" + ("" if version == SOURCES else ", other")
-            about = "emptiest {least:.1%} full, waits {wait} samples at most".format(**runs[0])
+            about = "emptiest {least:.1%} full, its samples {apart} apart at most".format(**runs[0])
             print(f"{name:26} {100 * runs[0]['fill']:6.2f} % full, {speed:8,.0f} samples a core-second; {about}")
 
 
@@ -83,17 +83,17 @@ def measure(buffer: int, count: int) -> dict[str, float]:
     begun = time.process_time()
     rows = [row for number, made in enumerate(examples) for row in plan([made], number)]
     spent = time.process_time() - begun
-    held = [row if isinstance(row, list) else None for row in rows]
-    used = [
-        len(row.ids) if groups is None else sum(g.length for g in groups)
-        for row, groups in zip(rows, held, strict=True)
-    ]
-    names = [
-        [g[0] for g in row.groups] if groups is None else [g.draw for g in groups]
-        for row, groups in zip(rows, held, strict=True)
-    ]
-    wait = max(max(draws) - min(draws) for draws in names)
-    return {"speed": count / spent, "fill": sum(used) / ROW / len(rows), "least": min(used) / ROW, "wait": wait}
+    about = [_about(row) for row in rows]
+    used = [tokens for tokens, _ in about]
+    apart = max(max(draws) - min(draws) for _, draws in about)
+    return {"speed": count / spent, "fill": sum(used) / ROW / len(rows), "least": min(used) / ROW, "apart": apart}
+
+
+def _about(row: Any) -> tuple[int, list[int]]:
+    """The tokens of a row or a plan, and the numbers of its samples."""
+    if isinstance(row, list):
+        return sum(group.length for group in row), [group.draw for group in row]
+    return len(row.ids), [draw for draw, _ in row.groups]
 
 
 def as_they_come(lengths: list[int]) -> float:
