@@ -97,6 +97,8 @@ def measure(side: str, folder: Path, workers: int) -> float:
     for batch in batches:
         assert batch.shape[1:] in ((3, 448, 448), (448, 448, 3))
         count += len(batch)
+        # as a step does before it takes the next
+        del batch
     return count / (_spent() - begun)
 
 
