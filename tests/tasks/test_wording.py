@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from qwenvl.data.loader import Batches, MemoryShards, Settings, Share
+from qwenvl.data.loader import Batches, Settings
+from qwenvl.data.mixture import MemoryShards, Part, Share
 from qwenvl.data.synth.scenes import scene_record
 from qwenvl.sample import Text
 from qwenvl.tasks import EXACT, TASKS, grounded_caption
@@ -59,7 +60,7 @@ def test_training_takes_them() -> None:
     tokenizer = QwenTokenizer.train_small(["Name it: a red star"], 300)
     words = wording_of({"caption": {"en": ["Name it: "], "zh": ["Name it: "]}}, "test")
     settings = Settings({"caption": Share(1.0, 1)}, 32, 4, 256, 1, 0, wording=words)
-    batches = Batches([(MemoryShards([scene_record(0, 0, "train", 48)]), 1.0)], tokenizer, settings)
+    batches = Batches([Part(MemoryShards([scene_record(0, 0, "train", 48)]))], tokenizer, settings)
     assert "Name it: " in tokenizer.decode([int(i) for i in next(iter(batches)).ids[0]])
 
 
