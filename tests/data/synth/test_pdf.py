@@ -169,7 +169,7 @@ def test_large_files_are_not_read(tmp_path: Path) -> None:
 def test_units_of_an_input(folder: Path) -> None:
     (folder / "sub" / "e.warc").touch()
     own = Documents(str(folder), ("a.pdf", "b.PDF", "sub/c.pdf.gz", "sub/d.pdf.gz"))
-    assert units([str(folder)]) == [Documents(f"{folder}/sub/e.warc"), own]
+    assert units([str(folder)]) == [own, Documents(f"{folder}/sub/e.warc")]
     assert units([f"{folder}/*.pdf"]) == [Documents(str(folder), ("a.pdf",))]
     named = [f"{folder}/{name}" for name in ("a.pdf", "notes.txt", "sub/c.pdf.gz")]
     assert units(named) == [Documents(str(folder), ("a.pdf", "notes.txt")), Documents(f"{folder}/sub", ("c.pdf.gz",))]

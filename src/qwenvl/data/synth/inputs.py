@@ -7,6 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from qwenvl.data.sources.pairs.files import is_url, open_file, size_of
@@ -45,7 +46,7 @@ class Document(NamedTuple):
     url: str = ""
 
 
-def list_documents(specs: Sequence[str], endings: Collection[str], each: int = _UNIT_FILES) -> list[Documents]:
+def list_documents(specs: Sequence[str | Path], endings: Collection[str], each: int = _UNIT_FILES) -> list[Documents]:
     """The units of an input, sorted by path within each of `specs`; at most `each` files in one, an archive by itself.
 
     A spec is a folder (searched with its sub-folders), a file, or a pattern with *, ? and **; local or any fsspec URL.
@@ -55,13 +56,14 @@ def list_documents(specs: Sequence[str], endings: Collection[str], each: int = _
     """
     made: list[Documents] = []
     for spec in specs:
+        spec = str(spec)
         base, found = files_of(spec)
         wanted = [(path, size) for path, size in sorted(found) if path == spec or _wanted(path, base, endings)]
         if not wanted:
             raise DataError(f"{spec}: no file there that ends in {', '.join((*endings, *ARCHIVES))}")
-        made += [Documents(path) for path, _ in wanted if _archive(path)]
         plain = [(inside_of(path, base), size) for path, size in wanted if not _archive(path)]
         made += [Documents(base, files) for files in _groups(plain, each)]
+        made += [Documents(path) for path, _ in wanted if _archive(path)]
     return _joined(made, each)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from qwenvl.data.sources.warc import MAX_BYTES
@@ -68,7 +69,7 @@ def pdf_pages(limits: PageLimits | None = None, *, seconds: float = 10.0, most: 
     return PdfPages(limits or PageLimits(), seconds, most)
 
 
-def units(specs: Sequence[str]) -> list[Documents]:
+def units(specs: Sequence[str | Path]) -> list[Documents]:
     """PDF files, folders, patterns and web archives as units of work; errors are those of `list_documents`."""
     return list_documents(specs, (".pdf",), _UNIT_FILES)
 
