@@ -74,3 +74,8 @@ def test_every_format_says_what_it_is_and_each_option_too() -> None:
         assert name == one.name
         assert len(one.about) > 20
         assert all(option.about for option in one.options.values())
+
+
+def test_the_documentation_lists_every_format() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    assert [name for name in formats() if f"| `{name}` |" not in page] == []

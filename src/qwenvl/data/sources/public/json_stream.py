@@ -124,6 +124,9 @@ class _Window:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.is_dir():
+            inside = ", ".join(sorted(file.name for file in path.glob("*.json*"))[:5])
+            raise DataError(f"{path}: is a folder; name the file of the set{f', such as {inside}' if inside else ''}")
         try:
             self.file: TextIO = path.open(encoding="utf-8-sig")
         except OSError as error:
