@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from qwenvl.cli import synth_documents, synth_html
+from qwenvl.cli import synth_documents, synth_html, synth_pdf
 from qwenvl.cli.options import Verbs, group
 
-VERBS = (synth_documents, synth_html)
+VERBS = (synth_documents, synth_pdf, synth_html)
 
 
 def add(verbs: Verbs) -> None:

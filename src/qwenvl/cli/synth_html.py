@@ -12,7 +12,9 @@ from qwenvl.cli.synth_run import how, run_options, tell
 def add(verbs: Verbs) -> None:
     """Register `html`."""
     p = verb(verbs, "html", run, "draw web pages in looks by chance with the place of every line; continues a run")
-    p.add_argument("pages", type=Path, nargs="+", metavar="PAGES", help="HTML files, WARC files, or folders of them")
+    p.add_argument(
+        "pages", nargs="+", metavar="INPUT", help="HTML files, WARC files, folders of them, patterns; paths or URLs"
+    )
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the shards")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--browser", metavar="PROGRAM", help="a Chromium or Chrome (default: one that is installed)")

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
+from qwenvl.data.sources.report import DataError
 from qwenvl.data.synth.documents_colour import ratio
-from qwenvl.data.synth.html import HtmlInputError, units
+from qwenvl.data.synth.html import units
 from qwenvl.data.synth.html_browser import NoBrowser, find
 from qwenvl.data.synth.html_filter import HtmlError, HtmlLimits, check_source, check_text
 from qwenvl.data.synth.html_lines import Piece, lines, text_lines, window
@@ -124,9 +125,9 @@ def test_units(tmp_path) -> None:
     assert [unit.files for unit in found] == [("a/x.HTM", "b.html"), ("z.xhtml",), ()]
     assert found[2].root.endswith("c.warc.gz")
     assert [unit.files for unit in units([tmp_path / "b.html", tmp_path / "z.xhtml"])] == [("b.html", "z.xhtml")]
-    with pytest.raises(HtmlInputError, match="no such file"):
+    with pytest.raises(DataError, match="no such file"):
         units([tmp_path / "none"])
-    with pytest.raises(HtmlInputError, match=r"no page there.*\.html"):
+    with pytest.raises(DataError, match=r"no file there.*\.html"):
         units([_empty(tmp_path)])
 
 

@@ -68,9 +68,7 @@ def _records(file: Any, skipped: Counter[str]) -> Iterator[Any]:
         at = begin
         file.seek(begin)
         try:
-            for record in ArchiveIterator(
-                file, record_types=wanted, parse_http=False, max_header_len=_MAX_HEADER, fsspec_args=False
-            ):
+            for record in ArchiveIterator(file, record_types=wanted, parse_http=False, max_header_len=_MAX_HEADER):
                 at, sound = begin + record.stream_pos, True
                 yield record
                 record.consume()
@@ -159,7 +157,7 @@ def _plain(content: bytes, headers: Any, max_bytes: int) -> bytes:
         content = ChunkedReader(io.BytesIO(content)).read(max_bytes + 1)
     for name in reversed(encodings):
         if name in ("gzip", "x-gzip", "deflate"):
-            content = _inflated(content, max_bytes + 1)
+            content = inflated(content, max_bytes + 1)
         elif name == "br":
             content = BrotliReader(io.BytesIO(content)).read(max_bytes + 1)
         elif name not in ("", "identity"):
@@ -167,8 +165,8 @@ def _plain(content: bytes, headers: Any, max_bytes: int) -> bytes:
     return content
 
 
-def _inflated(content: bytes, most: int) -> bytes:
-    """gzip, zlib or, as some servers send, bare deflate."""
+def inflated(content: bytes, most: int) -> bytes:
+    """At most `most` bytes of gzip, zlib or, as some servers send, bare deflate. Raises zlib.error."""
     try:
         return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, most)
     except zlib.error:

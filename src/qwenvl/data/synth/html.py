@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import atexit
 import random
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qwenvl.data.images import load_image
-from qwenvl.data.sources.warc import SUFFIXES as WARCS
-from qwenvl.data.sources.warc import responses
 from qwenvl.data.synth.html_browser import Browser, BrowserGone, Shot, find
 from qwenvl.data.synth.html_filter import HtmlError, HtmlLimits, check_shot, check_source
 from qwenvl.data.synth.html_lines import text_lines
 from qwenvl.data.synth.html_source import decode
 from qwenvl.data.synth.html_style import Look, look
+from qwenvl.data.synth.inputs import Documents, list_documents, read_documents
 from qwenvl.data.synth.run import Tally
 from qwenvl.sample import Record
 
@@ -30,23 +28,6 @@ SUFFIXES = (".html", ".htm", ".xhtml", ".shtml")
 _TYPES = ("text/html", "application/xhtml+xml")
 _PER_UNIT = 200
 _TRIES = 2
-
-
-class HtmlInputError(ValueError):
-    """The pages to draw are not there; the message says which and what was expected."""
-
-
-@dataclass(frozen=True)
-class Pages:
-    """A share of the input: files below `root`, or the one WARC file `root`."""
-
-    root: str
-    files: tuple[str, ...] = ()
-
-    @property
-    def path(self) -> str:
-        """What the unit is called."""
-        return f"{self.root}/{self.files[0]} and {len(self.files) - 1} more" if self.files else self.root
 
 
 @dataclass(frozen=True)
@@ -64,9 +45,9 @@ class HtmlPages:
         """As in `Maker`."""
         return {"seed": self.seed, "seconds": self.seconds, "limits": self.limits.settings()}
 
-    def records(self, unit: Pages, tally: Tally) -> Iterator[Record]:
+    def records(self, unit: Documents, tally: Tally) -> Iterator[Record]:
         """As in `Maker`."""
-        for name, data, content_type in _sources(unit, self.limits, tally):
+        for name, data, content_type, _ in read_documents(unit, _TYPES, self.limits.max_bytes, tally):
             tally.counted["pages seen"] += 1
             try:
                 made = self.record(name, data, content_type)
@@ -124,58 +105,9 @@ def html_pages(
     return HtmlPages(seed, find(browser), seconds, limits or HtmlLimits())
 
 
-def units(paths: Sequence[Path], each: int = _PER_UNIT) -> list[Pages]:
-    """Files of HTML, WARC files, and folders of both, as units of work. Raises HtmlInputError where there are none."""
-    made: list[Pages] = []
-    for path in paths:
-        if path.is_dir():
-            found = sorted(one for one in path.rglob("*") if one.is_file())
-            pages = [str(one.relative_to(path)) for one in found if one.name.lower().endswith(SUFFIXES)]
-            made += [Pages(str(path), tuple(pages[at : at + each])) for at in range(0, len(pages), each)]
-            made += [Pages(str(one)) for one in found if one.name.lower().endswith(WARCS)]
-        elif not path.is_file():
-            raise HtmlInputError(f"{path}: no such file or folder")
-        elif path.name.lower().endswith(WARCS):
-            made.append(Pages(str(path)))
-        else:
-            made.append(Pages(str(path.parent), (path.name,)))
-    if not made:
-        raise HtmlInputError(
-            f"{', '.join(map(str, paths))}: no page there; expected files that end in {', '.join((*SUFFIXES, *WARCS))}"
-        )
-    return _joined(made, each)
-
-
-def _joined(made: Sequence[Pages], each: int) -> list[Pages]:
-    """Single files of one folder, side by side on the command line, as one unit."""
-    found: list[Pages] = []
-    for unit in made:
-        last = found[-1] if found else None
-        if last and last.files and unit.files and last.root == unit.root and len(last.files) + len(unit.files) <= each:
-            found[-1] = Pages(last.root, last.files + unit.files)
-        else:
-            found.append(unit)
-    return found
-
-
-def _sources(unit: Pages, limits: HtmlLimits, tally: Tally) -> Iterator[tuple[str, bytes, str]]:
-    """Name, bytes and content type of a unit's pages."""
-    if not unit.files:
-        name = Path(unit.root).name
-        skipped: Counter[str] = Counter()
-        try:
-            for found in responses(unit.root, _TYPES, skipped, limits.max_bytes):
-                yield f"{name}/{found.number}", found.content, found.content_type
-        finally:
-            tally.dropped.update({f"archive: {why}": count for why, count in skipped.items()})
-        return
-    for name in unit.files:
-        try:
-            with (Path(unit.root) / name).open("rb") as file:
-                yield f"{Path(unit.root).name}/{name}", file.read(limits.max_bytes + 1), ""
-        except OSError:
-            tally.counted["pages seen"] += 1
-            tally.dropped["file that can not be read"] += 1
+def units(specs: Sequence[str | Path], each: int = _PER_UNIT) -> list[Documents]:
+    """Files of HTML, folders, patterns and web archives as units of work; errors are those of `list_documents`."""
+    return list_documents(specs, SUFFIXES, each)
 
 
 _OPEN: dict[tuple[str, float], Browser] = {}

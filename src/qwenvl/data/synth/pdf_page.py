@@ -19,7 +19,7 @@ _FINE = 256
 """PDFium maps points to whole pixels; a mapping so many times finer is exact enough."""
 
 _CONTRAST = 40
-"""A line's box whose pixels differ by less, of 255, shows no text: white on white, or covered."""
+"""A line's box whose pixels differ by less in every colour, of 255, shows no text: white on white, or covered."""
 
 _STRANGE = re.compile("[\u0100-\u024f]")
 _PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010fffd]")
@@ -83,6 +83,9 @@ def read_page(document: Any, number: int, limits: PageLimits) -> Page:
     try:
         width, height = _size(page, limits)
         text = page.get_textpage()
+        # boxes of a page of endless text would take long
+        if text.count_chars() > 2 * limits.max_text:
+            raise PdfError("too much text")
         found = list(spans(text.raw, _affine(page, width, height)))
         _check_text(found, limits)
         return _drawn(page, width, height, found, limits)
@@ -132,6 +135,8 @@ def _check_text(found: Sequence[Span], limits: PageLimits) -> None:
         raise PdfError("Latin Extended-A or -B")
     if any(span.hidden for span in found):
         raise PdfError("hidden text, as of a scan")
+    if any(span.foreign for span in found):
+        raise PdfError("Chinese in a font that is not embedded")
     if any(span.slanted for span in found):
         raise PdfError("slanted text")
 
@@ -155,10 +160,10 @@ def _drawn(page: Any, width: int, height: int, found: Sequence[Span], limits: Pa
 
 
 def _visible(picture: Any, found: Sequence[Span], limits: PageLimits) -> tuple[TextLine, ...]:
-    """The lines that can be seen. Raises PdfError where some can be seen in part, or not be read."""
+    """The lines that can be seen. Raises PdfError where some can be seen in part, or can not be read."""
     import numpy as np
 
-    grey = np.asarray(picture)[:, :, 1]
+    pixels = np.asarray(picture)
     lines = []
     for span in found:
         xs, ys = [x for x, _ in span.corners], [y for _, y in span.corners]
@@ -167,8 +172,9 @@ def _visible(picture: Any, found: Sequence[Span], limits: PageLimits) -> tuple[T
         top, bottom = max(0, int(y0)), min(picture.height, int(y1) + 1)
         if left >= right or top >= bottom:
             continue
-        inside = grey[top:bottom, left:right]
-        if int(inside.max()) - int(inside.min()) < _CONTRAST:
+        inside = pixels[top:bottom, left:right]
+        # green first: it shows nearly all text
+        if not any(np.ptp(inside[:, :, channel]) >= _CONTRAST for channel in (1, 2, 0)):
             continue
         if x0 < -1 or y0 < -1 or x1 > picture.width + 1 or y1 > picture.height + 1:
             raise PdfError("text cut off by the page's edge")

@@ -10,8 +10,9 @@ import ctypes
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 Rect = tuple[float, float, float, float]
@@ -25,9 +26,17 @@ HIDDEN = 3
 
 _HYPHENS = "\x02\ufffe"
 _WORD = re.compile(rf"[^\s{_HYPHENS}]*[{_HYPHENS}]|[^\s{_HYPHENS}]+")
+_EASTERN = re.compile("[\u2e80-\uffdc]")
+_HALF = re.compile("[\ud800-\udfff]")
+_LEADER = re.compile(r"(?:[.·․…]\s*){5,}")
 _LINE = re.compile(r"[^\r\n]+")
 _GAP = 1.5
 """Parts of a row that are further apart than this many line heights are cells of their own."""
+
+_OVERLAP, _CLOSE, _SPACE = -0.3, 0.7, 0.2
+"""Parts that PDFium took for lines of their own are one where they are so close, in heights; with a space from the last
+on.
+"""
 
 _STRAIGHT = math.radians(1.0)
 
@@ -41,13 +50,16 @@ class Span:
     """A line of text, or a cell of one.
 
     `corners` are in the pixels of the page's picture, clockwise from the top-left as the text is read. `hidden` text is
-    not painted; `slanted` text does not run along an edge of the page, and its corners only enclose it.
+    not painted; `slanted` text does not run along an edge of the page, and its corners only enclose it; `foreign` text
+    has Chinese, Japanese or Korean characters of a font that is not in the document: what is drawn depends on the
+    machine.
     """
 
     text: str
     corners: tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
     hidden: bool = False
     slanted: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +69,19 @@ class _Word:
     rect: Rect
 
 
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    text: str
+    rect: Rect
+    angle: float
+    hidden: bool
+    foreign: bool
+
+
 def normal(text: str) -> str:
     """Text as a reader would type it: ligatures and full-width letters and digits as plain ones, composed accents."""
+    if _HALF.search(text):
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", errors="replace")
     text = _FORMS.sub(lambda found: unicodedata.normalize("NFKC", found.group()), text)
     return " ".join(unicodedata.normalize("NFC", text.replace("\x02", "-").replace("\ufffe", "-")).split())
 
@@ -66,25 +89,74 @@ def normal(text: str) -> str:
 def spans(text_page: Any, to_pixels: Affine) -> Iterator[Span]:
     """The lines of a PDFium text page in the order of its content; `to_pixels` maps the page's units to pixels.
 
-    A line ends where PDFium says so, at a hyphen that breaks a word, and where a part of the row is far from the next.
+    A line ends where PDFium says so, at a hyphen that breaks a word, and where a part of the row is far from the next;
+    what PDFium took apart is joined where it stands close together. Leaders (rows of dots) are left out.
     """
-    raw = _raw()
+    for cell in _joined(_all_cells(text_page)):
+        off = abs(cell.angle - round(cell.angle / (math.pi / 2)) * math.pi / 2)
+        corners = _corners(cell.rect, to_pixels, cell.angle)
+        yield Span(cell.text, corners, cell.hidden, off > _STRAIGHT, cell.foreign)
+
+
+def _all_cells(text_page: Any) -> Iterator[_Cell]:
     reader = _Reader(text_page)
     text = reader.text()
     for row in _LINE.finditer(text):
         begin = row.start() + len(row.group()) - len(row.group().lstrip())
         if begin == row.end():
             continue
-        angle = raw.FPDFText_GetCharAngle(text_page, begin)
-        angle = angle if angle > 0 else 0.0
-        quarter = round(angle / (math.pi / 2)) % 4
-        off = abs(angle - round(angle / (math.pi / 2)) * math.pi / 2)
+        angle = reader.angle(begin)
+        quarter = _quarter(angle)
         hidden = reader.hidden(begin)
-        for words in _cells(reader.words(text, row.start(), row.end(), quarter), text, quarter):
-            found = normal(" ".join(text[word.begin : word.end] for word in words))
-            if found:
-                rect = _union([word.rect for word in words])
-                yield Span(found, _corners(rect, to_pixels, angle), hidden, off > _STRAIGHT)
+        eastern = _EASTERN.search(row.group())
+        foreign = eastern is not None and not reader.embedded(row.start() + eastern.start())
+        for first, last in _between_leaders(text, row.start(), row.end()):
+            for words in _cells(reader.words(text, first, last, quarter), text, quarter):
+                found = normal(" ".join(text[word.begin : word.end] for word in words))
+                if found:
+                    yield _Cell(found, _union([word.rect for word in words]), angle, hidden, foreign)
+
+
+def _between_leaders(text: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    for leader in _LEADER.finditer(text, begin, end):
+        yield begin, leader.start()
+        begin = leader.end()
+    yield begin, end
+
+
+def _joined(cells: Iterable[_Cell]) -> Iterator[_Cell]:
+    """Cells that follow each other on a row without more than a space between them as one."""
+    held: _Cell | None = None
+    for cell in cells:
+        gap = _gap(held, cell) if held else None
+        if held is None:
+            held = cell
+        elif gap is None or not _OVERLAP <= gap <= _CLOSE:
+            yield held
+            held = cell
+        else:
+            text = held.text + (" " if gap > _SPACE else "") + cell.text
+            rect = _union([held.rect, cell.rect])
+            held = _Cell(text, rect, held.angle, held.hidden or cell.hidden, held.foreign or cell.foreign)
+    if held:
+        yield held
+
+
+def _gap(cell: _Cell, then: _Cell) -> float | None:
+    """How far the second begins behind the first, in heights; None where they are not on a row."""
+    quarter = _quarter(cell.angle)
+    if quarter != _quarter(then.angle):
+        return None
+    _, end, low, high = _extent(cell.rect, quarter)
+    begin, _, below, above = _extent(then.rect, quarter)
+    shared = min(high, above) - max(low, below)
+    if shared < 0.5 * min(high - low, above - below) or shared <= 0:
+        return None
+    return (begin - end) / max(high - low, above - below)
+
+
+def _quarter(angle: float) -> int:
+    return round(angle / (math.pi / 2)) % 4
 
 
 class _Reader:
@@ -97,7 +169,7 @@ class _Reader:
         self._refs = [ctypes.byref(value) for value in self._out]
 
     def text(self) -> str:
-        """A character for each of the page's; U+FFFD for those without a meaning."""
+        """A character for each of the page's (two for some beyond the first plane); U+FFFD for what has no meaning."""
         count = self._raw.FPDFText_CountChars(self._page)
         if count <= 0:
             return ""
@@ -110,10 +182,21 @@ class _Reader:
             found = "".join(chr(code) if 0 < code < 0x110000 else "\ufffd" for code in codes)
         return found
 
+    def angle(self, number: int) -> float:
+        """How a character is turned, in radians against the clock."""
+        with_the_clock = self._raw.FPDFText_GetCharAngle(self._page, number)
+        return math.tau - with_the_clock if with_the_clock > 0 else 0.0
+
     def hidden(self, number: int) -> bool:
         """Whether a character is not painted."""
         part = self._raw.FPDFText_GetTextObject(self._page, number)
         return bool(part) and self._raw.FPDFTextObj_GetTextRenderMode(part) == HIDDEN
+
+    def embedded(self, number: int) -> bool:
+        """Whether a character's font is in the document."""
+        part = self._raw.FPDFText_GetTextObject(self._page, number)
+        font = part and self._raw.FPDFTextObj_GetFont(part)
+        return not font or self._raw.FPDFFont_GetIsEmbedded(font) == 1
 
     def words(self, text: str, begin: int, end: int, quarter: int) -> Iterator[_Word]:
         """The words of a row with their boxes; a "word" that jumps is given in the parts between the jumps."""
@@ -168,7 +251,7 @@ def _jumps(rects: Sequence[Rect], quarter: int, height: float | None = None) -> 
     """Whether boxes that follow each other are no line: far apart, back to the left, or above each other."""
     extents = [_extent(rect, quarter) for rect in rects]
     tall = height or max(extent[3] - extent[2] for extent in extents)
-    for (begin, end, low, high), (then, _, below, above) in zip(extents, extents[1:], strict=False):
+    for (begin, end, low, high), (then, _, below, above) in pairwise(extents):
         if then - end > _GAP * tall or then < begin - 0.5 * tall:
             return True
         if min(high, above) - max(low, below) < -0.25 * tall:
