@@ -61,6 +61,32 @@ def test_chat_answers_once(
     assert PILImage.open(target).size == (480, 320)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_chat_computes_in_the_type_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, picture: Path, dtype: str
+) -> None:
+    seen = []
+    from qwenvl.serve import Chat
+
+    plain_ask = Chat.ask
+    monkeypatch.setattr(Chat, "ask", lambda self, *rest: seen.append(self.model.dtype) or plain_ask(self, *rest))
+    code, _, _ = run(
+        capsys,
+        "chat",
+        "--model",
+        tiny_folder,
+        "--dtype",
+        dtype,
+        "--max-new-tokens",
+        3,
+        "--raw",
+        "--image",
+        picture,
+        "?",
+    )
+    assert (code, [str(found) for found in seen]) == (0, [f"torch.{dtype}"])
+
+
 def test_chat_reads_a_session_from_standard_input(
     capsys: pytest.CaptureFixture[str], tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,22 @@ def test_there_and_back(source: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     }  # fmt: skip
 
 
+def test_chat_answers_end_at_both_ids(source: Path, tmp_path: Path) -> None:
+    tokenizer = QwenTokenizer.load(source)
+    published = {"chat_format": "chatml", "eos_token_id": tokenizer.eos_id, "top_p": 0.3}
+    (source / "generation_config.json").write_text(json.dumps(published))
+    convert(source, tmp_path / "native", bars=False)
+    native = json.loads((tmp_path / "native" / "generation_config.json").read_text())
+    assert native == published | {"eos_token_id": [tokenizer.eos_id, tokenizer.im_end_id]}
+    convert(tmp_path / "native", tmp_path / "back", bars=False)
+    assert json.loads((tmp_path / "back" / "generation_config.json").read_text()) == published
+    # a base model's continuation ends at one
+    published["chat_format"] = "raw"
+    (source / "generation_config.json").write_text(json.dumps(published))
+    convert(source, tmp_path / "base", bars=False)
+    assert json.loads((tmp_path / "base" / "generation_config.json").read_text()) == published
+
+
 def test_tokenizers_agree(source: Path, tmp_path: Path) -> None:
     convert(source, tmp_path / "native", bars=False)
     (tmp_path / "native" / "qwen.tiktoken").unlink()

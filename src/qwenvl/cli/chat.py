@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from qwenvl.cli.errors import UsageError
-from qwenvl.cli.options import Verbs, model_options, positive, verb
+from qwenvl.cli.options import Verbs, load_model, model_options, positive, verb
 
 
 def add(verbs: Verbs) -> None:
@@ -32,10 +32,10 @@ def run(options: argparse.Namespace) -> None:
 
     # Pictures are checked before the model is loaded, which takes longer.
     pictures = [load_image(path, name=str(path), verify=True) for path in options.image]
-    from qwenvl.serve import Chat, Generation, load
+    from qwenvl.serve import Chat, Generation
     from qwenvl.serve.session import Session, draw_to
 
-    loaded = load(options.model, options.device)
+    loaded = load_model(options)
     settings = Generation(options.max_new_tokens, options.temperature)
     talk = Chat(
         loaded.model, loaded.tokenizer, options=settings, **({"system": options.system} if options.system else {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from qwenvl.cli.options import Verbs, model_options, positive, verb
+from qwenvl.cli.options import Verbs, load_model, model_options, positive, verb
 
 
 def add(verbs: Verbs) -> None:
@@ -21,9 +21,7 @@ def add(verbs: Verbs) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """`qwenvl eval`."""
-    from qwenvl.model.load import load
-
-    loaded = load(options.model, options.device)
+    loaded = load_model(options)
     from qwenvl.evaluate.run import evaluate_scenes, table
 
     found = evaluate_scenes(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from qwenvl.model.load import Loaded
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """Where parsers of verbs are registered: those of `qwenvl`, or of a group."""
@@ -27,7 +30,7 @@ def group(verbs: Verbs, name: str, text: str) -> Verbs:
 
 
 def model_options(p: argparse.ArgumentParser) -> None:
-    """--model and --device."""
+    """--model, --device and --dtype."""
     p.add_argument(
         "--model",
         default="nano",
@@ -35,6 +38,23 @@ def model_options(p: argparse.ArgumentParser) -> None:
         help="a checkpoint folder, nano (default), or a name on the Hugging Face Hub",
     )
     p.add_argument("--device", default="cpu", help="cpu (default), cuda, mps, …")
+    p.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="what to compute in (default: float32 on a CPU, elsewhere the checkpoint's own)",
+    )
+
+
+def load_model(options: argparse.Namespace) -> Loaded:
+    """The model that `model_options` asked for, ready to answer; on a CPU its layers are laid out for decoding."""
+    import torch
+
+    from qwenvl.model.load import load
+    from qwenvl.model.packed_linear import prepare_for_cpu
+
+    loaded = load(options.model, options.device, getattr(torch, options.dtype) if options.dtype else None)
+    prepare_for_cpu(loaded.model)
+    return loaded
 
 
 def image_root_option(p: argparse.ArgumentParser) -> None:
@@ -42,6 +62,17 @@ def image_root_option(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--image-root", type=Path, metavar="DIR", help="where the data's pictures lie (default: the data file's folder)"
     )
+
+
+def engine_options(p: argparse.ArgumentParser) -> None:
+    """--workers, --engine, --ray-address, --memory and --fresh."""
+    p.add_argument("--workers", type=positive, help="processes, or with ray units at a time (default: the cores)")
+    p.add_argument("--engine", choices=("pool", "ray"), default="pool", help="this machine (default), or a Ray cluster")
+    p.add_argument("--ray-address", metavar="ADDRESS", help="the cluster: auto, host:port, ray://…")
+    p.add_argument(
+        "--memory", type=positive, default=192, metavar="MIB", help="for rules on the whole set (default: %(default)s)"
+    )
+    p.add_argument("--fresh", action="store_true", help="start over instead of continuing what is there")
 
 
 def positive(text: str) -> int:

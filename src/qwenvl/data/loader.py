@@ -21,7 +21,7 @@ from qwenvl.data.mixture import Mixture, Part, Share
 from qwenvl.data.pack import Group, Packer, join, row_images
 from qwenvl.data.pixel_cache import PixelCache
 from qwenvl.sample import Task
-from qwenvl.tasks import TASKS
+from qwenvl.tasks import EXACT, TASKS, Wording
 from qwenvl.text.render import IGNORED, Example, render
 from qwenvl.text.tokenizer import QwenTokenizer
 
@@ -42,6 +42,7 @@ class Settings:
     buffer: int = 64
     rank: int = 0
     world: int = 1
+    wording: Wording = EXACT
 
 
 @dataclass
@@ -149,7 +150,7 @@ class Batches:
         for task, share in self._tasks[part]:
             if rng.random() >= share.share:
                 continue
-            samples = TASKS[task](record, rng, share.questions)
+            samples = TASKS[task](record, rng, share.questions, self._settings.wording)
             if samples:
                 examples = [render(s, self._tokenizer, self._settings.slots_per_image) for s in samples]
                 made[task] = examples if share.pictures else [without_pictures(e) for e in examples]

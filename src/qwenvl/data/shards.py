@@ -156,6 +156,8 @@ class ShardWriter:
             # after an error the file is thrown away: closing it would only fail again, on a full disk
             if kind is None:
                 self._writer.close()
+            # or it closes itself when it is collected, with an error that nobody can catch
+            self._writer.is_open = False
         finally:
             self._file.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from qwenvl.data.mixture import Share
 from qwenvl.data.pixel_cache import PixelCache
 from qwenvl.data.shards import ShardReader
 from qwenvl.data.tasked import known_tasks, parts_of
+from qwenvl.data.whole import write_text
 from qwenvl.model.load import quietly
 from qwenvl.model.lora import save_lora
 from qwenvl.model.processor import QwenVLProcessor
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.sample import Task
-from qwenvl.tasks import TASKS
+from qwenvl.tasks import EXACT, TASKS
+from qwenvl.tasks.wording import load_wording
 from qwenvl.text.render import texts_of
 from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train import checkpoint
@@ -36,6 +39,8 @@ from qwenvl.train.stages import checkpointing, freeze, trainable_counts
 from qwenvl.typed import ConfigError, from_dict, to_dict
 
 TOKENIZER_RECORDS = 3000
+WORDING = "wording.yaml"
+"""The run's own copy of the recipe's paraphrases: a file that changes later would change a run that goes on."""
 
 
 def train(
@@ -90,6 +95,9 @@ def prepare(
     elif recipe.corpus is not None:
         corpus = recipe.corpus
         make_scenes(out / "corpus", corpus.scenes, corpus.size, corpus.seed, "train", quiet=quiet)
+    if recipe.wording is not None and not (out / WORDING).exists():
+        words = load_wording(Path(recipe.wording)).plain()
+        write_text(out / WORDING, yaml.safe_dump(words, allow_unicode=True, sort_keys=False))
     if recipe.tokenizer is not None and not (out / "tokenizer").is_dir():
         tokenizer = _tokenizer(recipe, ShardReader(out / "corpus"))
         temporary = out / ".tokenizer.part"
@@ -114,6 +122,7 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
         model.cuda()
     progress, optimizer = _resume(model, precision, out, ranks)
     pixels = PixelCache()
+    wording = load_wording(out / WORDING) if recipe.wording is not None else EXACT
     with stopping(ranks.parent) as stop:
         while progress.stage < len(recipe.stages):
             stage = recipe.stages[progress.stage]
@@ -126,6 +135,7 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
             else:
                 _announce(quiet, model, stage, progress, missing)
                 settings = settings_of(stage, progress.stage, recipe.seed, model.config.num_queries, ranks)
+                settings = replace(settings, wording=wording)
                 batches = Batches(parts_of(source, settings.tasks), tokenizer, settings, progress.loader, pixels)
                 elapsed = _train(model, tokenizer, recipe, stage, batches, progress, optimizer, ranks, out, quiet, stop)
             optimizer = None

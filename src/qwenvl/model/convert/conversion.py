@@ -16,13 +16,13 @@ from tqdm import tqdm
 from qwenvl.model.convert.checkpoint import Checkpoint, check_tensors, open_checkpoint, read_config, unknown_tensors
 from qwenvl.model.convert.files import Lazy, ModelError, few, read_json
 from qwenvl.model.convert.official_config import released_config
-from qwenvl.model.convert.tokenizer_files import write_tokenizer
+from qwenvl.model.convert.tokenizer_files import VOCABULARY, read_tokenizer, write_tokenizer
 from qwenvl.model.convert.write import write_tensors
 
 Form = Literal["native", "released"]
 
 _MARK = ".qwenvl-convert"
-_COPIED = ("generation_config.json",)
+_GENERATION = "generation_config.json"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def convert(
 
     Only one tensor is in memory at a time. All is written to a folder `out` + ".partial", read back, mapped to the
     source's form and compared with the source byte for byte; then the folder gets its name. GPTQ weights come out as
-    floating-point ones (see `gptq`). Configuration, generation_config.json and tokenizer go along; code does not.
+    floating-point ones (see `gptq`). Configuration, generation_config.json and tokenizer go along; code does not. A
+    chat model's native form lists `<|im_end|>` among the ids that end an answer, which other engines go by.
 
     Raises ModelError when `source` is no whole Qwen-VL checkpoint, `out` exists, the form cannot say what the model
     is, there is no room on the disk, or what was written is not what was read.
@@ -64,11 +65,8 @@ def convert(
     try:
         _write(tensors, partial, max_shard_size, bars)
         size = _verify(checkpoint, partial, form, bars, config if fields is None else fields)
-        for name in _COPIED:
-            if (source / name).is_file():
-                read_json(source / name)  # a file cut short does not go along
-                shutil.copyfile(source / name, partial / name)
         write_tokenizer(source, partial, form, config)
+        _write_generation(source, partial, form)
         (partial / _MARK).unlink()
         os.rename(partial, out)
     except BaseException:
@@ -117,6 +115,25 @@ def _verify(checkpoint: Checkpoint, folder: Path, form: Form, bars: bool, config
                 raise ModelError(f"{folder}: {name} is not what {tensor.origin} holds. Is the disk sound?")
             bar.update(tensor.size)
     return total
+
+
+def _write_generation(source: Path, out: Path, form: Form) -> None:
+    """generation_config.json as `source` has it, but for where a chat model's answers end.
+
+    The reference's code stops at `<|im_end|>` by itself, so its file names `<|endoftext|>` alone.
+    """
+    if not (source / _GENERATION).is_file():
+        return
+    settings = read_json(source / _GENERATION)
+    if settings.get("chat_format") == "chatml" and (out / VOCABULARY).is_file():
+        tokenizer = read_tokenizer(out)
+        one, both = tokenizer.eos_id, [tokenizer.eos_id, tokenizer.im_end_id]
+        before, after = (one, both) if form == "native" else (both, one)
+        if settings.get("eos_token_id") == before:
+            text = json.dumps(settings | {"eos_token_id": after}, indent=2) + "\n"
+            (out / _GENERATION).write_text(text, encoding="utf-8")
+            return
+    shutil.copyfile(source / _GENERATION, out / _GENERATION)
 
 
 def _same_bytes(a: torch.Tensor, b: torch.Tensor) -> bool:
