@@ -17,9 +17,11 @@ from qwenvl.data.assemble.run import build
 from qwenvl.data.assemble.settle import even_share
 from qwenvl.data.assemble.units import list_units
 from qwenvl.data.engine import EngineError
+from qwenvl.data.mixture import Mixture, Share
 from qwenvl.data.run_folder import RunError
 from qwenvl.data.shards import ShardReader
 from qwenvl.data.sources import DataError
+from qwenvl.data.tasked import parts_of
 from qwenvl.tasks import TASKS
 from tests.data.assemble.sets import captions, lines, picture, questions, recipe, records
 
@@ -331,3 +333,24 @@ def test_the_manifest_says_how_often_training_draws_a_task(tmp_path: Path) -> No
 )
 def test_samples_are_taken_evenly(having: dict[int, int], samples: int, share: tuple[int | None, int]) -> None:
     assert even_share(having, samples) == share
+
+
+@pytest.mark.usefixtures("here")
+def test_training_draws_the_tasks_by_their_weights(tmp_path: Path) -> None:
+    captions(tmp_path, "cap", range(9))
+    questions(tmp_path, "ask", range(8, 10))
+    plan = recipe(
+        tmp_path,
+        {"name": "cap", "spec": f"{tmp_path}/cap.jsonl", "tasks": {"caption": {}}},
+        {"name": "ask", "spec": f"{tmp_path}/ask.jsonl", "tasks": {"vqa": {}}},
+        tasks={"caption": {"weight": 1.0}, "vqa": {"weight": 3.0}},
+    )
+    made(tmp_path, plan)
+    corpus = ShardReader(tmp_path / "out")
+    parts = parts_of(corpus, {"caption": Share(1.0, 1), "vqa": Share(1.0, 1)})
+    mixture = Mixture(parts, "seed")
+    drawn = [mixture.draw() for _ in range(36)]
+    seen = [(*(parts[part].tasks or ()), mixture.record(part, position)) for part, position in drawn]
+    assert [task for task, _ in seen].count("vqa") == 27
+    assert all(TASKS[task](record, random.Random(0)) for task, record in seen)
+    assert len({record.id for task, record in seen if task == "caption"}) == 9

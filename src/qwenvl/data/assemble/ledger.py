@@ -8,10 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from qwenvl.data.tasked import column_of
 from qwenvl.sample import Task
 from qwenvl.tasks import TASKS
 
-COUNTS: dict[Task, str] = {task: f"n_{task}" for task in TASKS}
+COUNTS: dict[Task, str] = {task: column_of(task) for task in TASKS}
 """Task → the column that counts a record's samples, here and in the shards."""
 
 SCHEMA = pa.schema(
