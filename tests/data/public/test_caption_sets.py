@@ -156,6 +156,8 @@ def test_grit_keeps_most_boxes_without_nesting(written: Write, coco: Path) -> No
     record = one(f"grit:{written('grit.jsonl', [GRIT])}")
     assert record.captions[0].spans == ((0, 5, (Box(10, 20, 40, 60),)), (9, 16, (Box(0, 40, 100, 80),)))
     assert [phrase.text for phrase in record.phrases] == ["a dog", "a field"]
+    (coco / "0001.json").write_text(json.dumps(GRIT, indent=1))
+    assert one(f"grit:{coco / '0001.json'}").captions == record.captions
     (phrase,) = one(f"grit:{coco / 'grit.jsonl'}?labels=ref_exps").phrases
     assert phrase.text == "a dog in a field"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from qwenvl.data.sources.fields import language_of, list_of, shown, text_of
 from qwenvl.data.sources.public.entry import At, Entry, size_of, xywh
-from qwenvl.data.sources.public.json_stream import list_rows
+from qwenvl.data.sources.public.json_stream import has_list, list_rows
 from qwenvl.data.sources.public.question import id_of, placed
 from qwenvl.data.sources.public.reading import Reading, Row
 from qwenvl.data.sources.public.registry import CAPTIONS, Format, Options
-from qwenvl.data.sources.report import DataError, RowError, Spot
+from qwenvl.data.sources.report import RowError, Spot
 from qwenvl.sample import Box, Caption, Phrase
 
 
@@ -21,7 +21,7 @@ def caption_entries(path: Path, options: Options, reading: Reading) -> Iterator[
     COCO's file lists all pictures before the captions, in no common order, so the captions are kept (COCO 2014: 90 MB).
     Raises DataError where the file is neither.
     """
-    if not _has(path, "annotations"):
+    if not has_list(path, "annotations"):
         yield from karpathy_entries(path, options, reading)
         return
     captions: dict[str, list[str]] = {}
@@ -104,16 +104,6 @@ def _entry(path: Path, at: At, row: Row, captions: tuple[Caption, ...] = (), phr
 
 def _caption(text: str) -> Caption:
     return Caption(text, language_of({}, text))
-
-
-def _has(path: Path, name: str) -> bool:
-    try:
-        next(list_rows(path, name), None)
-    except DataError as error:
-        if "no list" not in str(error):
-            raise
-        return False
-    return True
 
 
 def _left_over(pictures: Iterable[str], path: Path, reading: Reading) -> None:

@@ -13,9 +13,10 @@ from qwenvl.data.sources.pairs import BadPair
 from qwenvl.data.sources.public.entry import At, Entry
 from qwenvl.data.sources.public.pairs import pairs_of
 from qwenvl.data.sources.public.question import id_of
-from qwenvl.data.sources.public.reading import Reading
+from qwenvl.data.sources.public.reading import Reading, Row
 from qwenvl.data.sources.public.registry import Format, Option, Options
-from qwenvl.data.sources.report import RowError
+from qwenvl.data.sources.report import RowError, Spot
+from qwenvl.data.sources.rows import one_object
 from qwenvl.sample import Box, Caption, Phrase
 
 _LISTS = {"both": ("ref_exps", "noun_chunks"), "ref_exps": ("ref_exps",), "noun_chunks": ("noun_chunks",)}
@@ -25,10 +26,10 @@ def entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
     """An entry a picture: its caption with boxes, none of its phrases within another, as many boxes as possible
     (paper, appendix A.3), and each of those phrases by itself.
 
-    A .json, .jsonl or folder of them is read as rows, with pictures by `key` in `images`; everything else as pairs.
+    A .json or .jsonl is read as rows, with pictures by `key` in `images`; everything else as pairs.
     """
     if path.suffix in (".json", ".jsonl", ".ndjson") and path.is_file():
-        for at, row in reading.rows(path):
+        for at, row in _rows(path, reading):
             with reading.row(at):
                 yield _entry(row, f"{id_of(row, 'key', 'id')}.jpg", at, options)
         return
@@ -37,6 +38,16 @@ def entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
             if isinstance(pair, BadPair):
                 raise RowError("", f"{pair.id}: {pair.why}: {pair.detail}")
             yield _entry({"key": pair.id, **pair.meta, "caption": pair.caption}, pair.image, at, options)
+
+
+def _rows(path: Path, reading: Reading) -> Iterator[tuple[At, Row]]:
+    """The rows of a file, or the one that a .json beside a picture is, as img2dataset writes it."""
+    try:
+        one = one_object(path)
+    except RowError:
+        yield from reading.rows(path)
+    else:
+        yield At(str(path), Spot(1)), one
 
 
 def _entry(row: Mapping[str, Any], image: str | bytes, at: At, options: Options) -> Entry:

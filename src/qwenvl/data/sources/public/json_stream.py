@@ -41,6 +41,17 @@ def list_rows(path: Path, *names: str) -> Iterator[tuple[Spot, Row | RowError]]:
     raise DataError(f"{path}: no list {wanted} among its members ({', '.join(there[:8])})")
 
 
+def has_list(path: Path, name: str) -> bool:
+    """Whether a file is an object with a list under `name`, or a list itself. Raises DataError for what is no JSON."""
+    try:
+        next(list_rows(path, name), None)
+    except DataError as error:
+        if "no list" not in str(error):
+            raise
+        return False
+    return True
+
+
 def member_rows(path: Path, key: str) -> Iterator[tuple[Spot, Row | RowError]]:
     """The members of the object of objects that a file is: each row is the member, its name (a text) under `key`.
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,10 +33,12 @@ def entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
 
 def pairs_of(spec: str) -> Iterator[tuple[At, Pair | BadPair]]:
     """The pairs of all units of `spec` with their places, and what could not be read. Raises DataError."""
+    # a Path takes one of the two slashes out of an address
+    spec = re.sub(r"\A([a-z][a-z0-9+]+):/(?!/)", r"\1://", spec)
     try:
         for unit in list_units(spec):
             for row, pair in enumerate(read_unit(unit), start=1):
-                yield At(unit.path, Spot(1, row)), pair
+                yield At(unit.path, Spot(0, row)), pair
     except OSError as error:
         raise DataError(f"{spec}: {error.strerror or error}") from error
 
