@@ -1,5 +1,22 @@
-"""Measuring a model by what it generates: benchmarks, metrics with intervals, the report."""
+"""Measuring a model by what it generates: benchmarks, metrics with intervals, the report.
 
-from qwenvl.evaluate.run import Evaluation, evaluate, evaluate_scenes, table
+The names are imported when first used: metrics alone need no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qwenvl.evaluate.run import Evaluation, evaluate, evaluate_scenes, table
+
+_HOMES = dict.fromkeys(("Evaluation", "evaluate", "evaluate_scenes", "table"), "qwenvl.evaluate.run")
 
 __all__ = ["Evaluation", "evaluate", "evaluate_scenes", "table"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

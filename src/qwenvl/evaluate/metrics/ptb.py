@@ -1,4 +1,4 @@
-"""Tokens as the Penn Treebank has them: a Python tokenizer close to Stanford's, which COCO's captions are scored with."""
+"""Tokens as the Penn Treebank has them: a tokenizer close to Stanford's, with which COCO's captions are scored."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ _APART = {
     "'tis": ("'t", "is"),
     "'twas": ("'t", "was"),
 }
-_ABBREVIATIONS = frozenset(
-    "mr. mrs. ms. dr. prof. st. jr. sr. vs. etc. inc. ltd. co. corp. no. ft. mt. gen. col. lt. sgt. capt. gov. sen. rep. rev. "
-    "jan. feb. mar. apr. jun. jul. aug. sep. sept. oct. nov. dec. ave. blvd. rd. fig. e.g. i.e. a.m. p.m.".split()
-)
+_ABBREVIATED = """
+mr mrs ms dr prof st jr sr vs etc inc ltd co corp no ft mt gen col lt sgt capt gov sen rep rev jan feb mar apr jun jul
+aug sep sept oct nov dec ave blvd rd fig
+"""
+_ABBREVIATIONS = frozenset(_ABBREVIATED.split())
 _TOKEN = re.compile(
     r"""
     https?://\S+ | www\.\S+
   | \.{2,} | -{2,} | '{2} | `{2}
   | (?:[a-z]\.){2,}[a-z]?(?![a-z])                      # u.s., d.v.d
-  | (?<![\w'])[a-z]\.(?=\s+\S)                          # an initial: w. centre
+  | (?<![\w'])[a-hj-z]\.(?=\s+\S)                          # an initial: w. centre
   | \d+(?:[.,:/]\d+)*(?:[a-z]+)?(?:-\w[\w-]*)?           # 3.5, 1,000, 10:30, 1/2, 12th, 3-year-old
   | '(?:s|m|d|ll|re|ve)\b
   | '(?:em|til|cause|n|\d0s)\b
@@ -45,9 +46,9 @@ _CLITIC = re.compile(r"(.+?)('s|'m|'d|'ll|'re|'ve|n't)")
 def ptb_tokenize(text: str) -> list[str]:
     """Lower-cased tokens without punctuation, as COCO's evaluation scores captions.
 
-    Stanford's tokenizer is a grammar of thousands of lines; this follows its rules for what captions hold: clitics apart
+    Stanford's tokenizer is a grammar of thousands of lines; this follows its rules for captions: clitics apart
     ("isn't" → "is n't", "man's" → "man 's"), hyphens kept, numbers with their marks whole, abbreviations with their
-    periods, brackets as "-lrb-". `qwenvl.evaluate.metrics.java.ptb_tokenize` is Stanford's own, where Java is.
+    periods, brackets as "-lrb-". `qwenvl.evaluate.metrics.java.ptb_tokenize_all` is Stanford's own, where Java is.
     """
     folded = text.lower().translate(_QUOTES)
     tokens: list[str] = []
@@ -63,7 +64,7 @@ def _parts(token: str, after: str) -> list[str]:
         return ["''"]
     if token in _APART:
         return list(_APART[token])
-    if token + "." in _ABBREVIATIONS and after[:1] == "." and not after[1:2].isalnum():
+    if token in _ABBREVIATIONS and after[:1] == "." and not after[1:2].isalnum():
         return [token + "."]
     clitic = _CLITIC.fullmatch(token)
     if clitic:
