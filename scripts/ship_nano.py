@@ -1,6 +1,6 @@
 """Make the packaged model from a finished run: bf16 weights, tokenizer, processor, a card with these weights' scores.
 
-    python scripts/ship_nano.py runs/nano-long src/qwenvl/models/nano --scenes 600
+python scripts/ship_nano.py runs/nano-long src/qwenvl/models/nano --scenes 600
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pathlib import Path
 from qwenvl.data.shards import MANIFEST, ShardError, ShardReader
 from qwenvl.data.sources import conversations, jsonl, scenes
 from qwenvl.data.sources.fields import Pictures
+from qwenvl.data.sources.public import is_public, open_public
 from qwenvl.data.sources.report import BadRows, DataError, RowError, Spot, place
 from qwenvl.data.sources.rows import read_rows
 from qwenvl.sample import Record
@@ -25,7 +26,8 @@ def open_source(
     report: BadRows | None = None,
     image_root: str | Path | None = None,
 ) -> Iterator[Record]:
-    """The records of a source: a JSON or JSONL file, a folder of shards, or `scenes:train?seed=0&count=1000`.
+    """The records of a source: a JSON or JSONL file, a folder of shards, `scenes:train?seed=0&count=1000`, or a public
+    dataset, `refcoco:refcoco_testA.json?images=train2014` (`qwenvl.data.sources.public`).
 
     A row that can not be used (no JSON, a missing or broken picture, a box outside it, …) is counted in `report` and
     skipped; with `strict` the first one raises DataError with the same message. Pictures must lie in the folder of the
@@ -35,6 +37,8 @@ def open_source(
     report = report if report is not None else BadRows()
     if isinstance(spec, str) and spec.startswith(scenes.PREFIX):
         return _counted(scenes.open_scenes(spec), report)
+    if isinstance(spec, str) and is_public(spec):
+        return open_public(spec, strict, report, image_root)
     path = Path(spec)
     root = Path(image_root) if image_root is not None else None
     if root is not None and not root.is_dir():

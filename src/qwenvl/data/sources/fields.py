@@ -33,7 +33,7 @@ def text_of(row: dict[str, Any], name: str, where: str = "") -> str:
         raise RowError(where + name, "missing" if value is None else f"expected a text, not {shown(value)}")
     if not value.strip():
         raise RowError(where + name, "is empty")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise RowError(where + name, "holds half of a surrogate pair, which is no character")
     return value
 
@@ -77,7 +77,7 @@ def box_from(value: Any, image: Image, where: str) -> Box:
     """A box [x0, y0, x1, y1] in pixels. Raises RowError for other forms, corners swapped, no area, or outside the
     picture.
     """
-    x0, y0, x1, y1 = _numbers(value, 4, where, "[x0, y0, x1, y1] in pixels")
+    x0, y0, x1, y1 = numbers(value, 4, where, "[x0, y0, x1, y1] in pixels")
     if x1 <= x0 or y1 <= y0:
         raise RowError(where, f"{shown(value)} has no area or swapped corners; expected x0 < x1 and y0 < y1")
     (x0, y0), (x1, y1) = (_inside(x, y, image, where, value) for x, y in ((x0, y0), (x1, y1)))
@@ -88,8 +88,8 @@ def quad_from(value: Any, image: Image, where: str) -> Quad:
     """A quad: four corners [[x, y], …] or eight numbers, clockwise from the top-left as the text is read."""
     if isinstance(value, list) and len(value) == 4 and all(isinstance(p, list) and len(p) == 2 for p in value):
         value = [number for point in value for number in point]
-    numbers = _numbers(value, 8, where, "four corners [[x, y], …] in pixels")
-    points = [(numbers[i], numbers[i + 1]) for i in range(0, 8, 2)]
+    flat = numbers(value, 8, where, "four corners [[x, y], …] in pixels")
+    points = [(flat[i], flat[i + 1]) for i in range(0, 8, 2)]
     twice_area = sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(points, [*points[1:], points[0]], strict=True))
     if abs(twice_area) < 1e-6:
         raise RowError(where, f"{shown(value)} has no area")
@@ -101,7 +101,8 @@ def quad_from(value: Any, image: Image, where: str) -> Quad:
     return Quad((a, b, c, d))
 
 
-def _numbers(value: Any, count: int, where: str, form: str) -> list[float]:
+def numbers(value: Any, count: int, where: str, form: str) -> list[float]:
+    """A list of so many finite numbers. Raises RowError, which says that `form` was expected."""
     if not isinstance(value, list) or len(value) != count:
         raise RowError(where, f"expected {form}, not {shown(value)}")
     for number in value:
@@ -150,6 +151,13 @@ class Pictures:
             raise RowError(where, known)
         return known
 
+    def has(self, name: str, where: str) -> bool:
+        """Whether there is such a file in the root. Raises RowError for a path that leads out of it."""
+        try:
+            return self.path(name, where).is_file()
+        except OSError:  # a name that is too long
+            return False
+
     def path(self, name: str, where: str) -> Path:
         """Where a path relative to the root leads, which is in the root. Raises RowError."""
         if _ADDRESS.match(name):
@@ -163,7 +171,7 @@ class Pictures:
             raise RowError(where, f"{shown(name)} is absolute; give paths relative to the data file, or --image-root")
         try:
             path = (self.root / name).resolve()
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, UnicodeError) as error:
             raise RowError(where, f"{shown(name)} can not be resolved ({error})") from None
         if not path.is_relative_to(self.root):
             raise RowError(

@@ -29,6 +29,8 @@ class RowError(ValueError):
     """One row can not be used: `field` says where in the row, the message what is wrong. Readers report it."""
 
     def __init__(self, field: str, reason: str) -> None:
+        # half a surrogate pair in a quoted value could not be printed
+        reason = reason.encode("utf-8", "backslashreplace").decode()
         super().__init__(f"{field}: {reason}" if field else reason)
         self.field, self.reason = field, reason
 
@@ -78,5 +80,7 @@ class BadRows:
 
 
 def place(file: str, spot: Spot) -> str:
-    """ "file:line", as editors and terminals understand it; in a list also which row, as many may share a line."""
-    return f"{file}:{spot.line}" + (f" (row {spot.row})" if spot.row else "")
+    """ "file:line", as editors and terminals understand it; in a list also which row, as many may share a line, and in
+    a table, which has no lines (0), the row alone.
+    """
+    return (f"{file}:{spot.line}" if spot.line else file) + (f" (row {spot.row})" if spot.row else "")

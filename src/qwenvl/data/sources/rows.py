@@ -11,6 +11,9 @@ from qwenvl.data.sources.report import DataError, RowError, Spot
 
 Row = dict[str, Any]
 
+MAX_OBJECT = 16 << 20
+"""Bytes of a file that is one row, such as AI2D's, that are read at most."""
+
 
 def read_rows(path: Path) -> Iterator[tuple[Spot, Row | RowError]]:
     """Where each row stands, and the row or why it can not be read. The form is told from the content, not from the
@@ -18,13 +21,7 @@ def read_rows(path: Path) -> Iterator[tuple[Spot, Row | RowError]]:
 
     Raises DataError where the file can not be read or is something else altogether.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096).lstrip(b"\xef\xbb\xbf").lstrip()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
-    if not head:
-        raise DataError(f"{path}: the file is empty")
+    head = beginning(path)
     if head[:1] == b"[":
         return _list_rows(path)
     if head[:1] != b"{":
@@ -34,6 +31,35 @@ def read_rows(path: Path) -> Iterator[tuple[Spot, Row | RowError]]:
     if head.split(b"\n", 1)[0].strip() == b"{" or not _is_object(head.split(b"\n", 1)[0], len(head) < 4096):
         _refuse_one_object(path)
     return _line_rows(path)
+
+
+def beginning(path: Path) -> bytes:
+    """The first 4,096 bytes of a file without what may stand before its content. Raises DataError for none."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096).lstrip(b"\xef\xbb\xbf").lstrip()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    if not head:
+        raise DataError(f"{path}: the file is empty")
+    return head
+
+
+def one_object(path: Path) -> Row:
+    """The object that a small file is. Raises RowError."""
+    try:
+        if path.stat().st_size > MAX_OBJECT:
+            raise RowError("", f"more than {MAX_OBJECT >> 20} MB")
+        found = _object(json.loads(path.read_bytes().decode("utf-8-sig")))
+    except OSError as error:
+        raise RowError("", error.strerror or str(error)) from None
+    except UnicodeDecodeError as error:
+        raise RowError("", f"not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise _syntax(error) from None
+    if isinstance(found, RowError):
+        raise found
+    return found
 
 
 def _is_object(line: bytes, whole: bool) -> bool:
