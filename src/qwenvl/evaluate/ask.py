@@ -86,7 +86,9 @@ def _ready(asking: Asking, items: Sequence[Item]) -> _Ready:
         # ranking makes its own rows of each prompt
         tensors = {} if asking.benchmark.kind == "rank" else inputs(asking.model, asking.tokenizer, examples)
     except (ImageError, OSError) as error:
-        raise DataError(f"{asking.benchmark.name}: a picture of items {items[0].id} … {items[-1].id}: {error}") from None
+        raise DataError(
+            f"{asking.benchmark.name}: a picture of items {items[0].id} … {items[-1].id}: {error}"
+        ) from None
     return _Ready(items, images, examples, tensors)
 
 

@@ -177,8 +177,8 @@ def _all_there(benchmark: Benchmark, items: Sequence[Item], opener: Opener) -> N
     missing = [entry for entry in entries if not opener.has(entry)]
     if missing:
         raise DataError(
-            f"{benchmark.name}: {len(missing):,} of {len(entries):,} items have no picture; the first, {missing[0].at}: "
-            f"{opener.missing(missing[0])}. They are from: {benchmark.where}"
+            f"{benchmark.name}: {len(missing):,} of {len(entries):,} items have no picture; the first, "
+            f"{missing[0].at}: {opener.missing(missing[0])}. They are from: {benchmark.where}"
         )
 
 

@@ -46,6 +46,6 @@ def option_losses(
 
 
 def _loss(gains: torch.Tensor, ids: tuple[int, ...]) -> float:
-    """`gains` (K, vocabulary) are log-probabilities after the row's last K ids, the option's but its last among them."""
+    """`gains` (K, vocabulary): log-probabilities after each of the row's last K ids, which the option's last ends."""
     first = gains.shape[0] - len(ids)
     return -sum(float(gains[first + place, token]) for place, token in enumerate(ids)) / len(ids)

@@ -94,7 +94,7 @@ class Benchmark:
     pictures: tuple[str, ...] = ()
     published: int | None = None
     kind: Kind = "generate"
-    decoding: Generation = Generation(max_new_tokens=10)
+    decoding: Generation = field(default_factory=lambda: Generation(max_new_tokens=10))
     note: str = ""
     shots: int = 0
     each: Mapping[str, Each] = field(default_factory=dict)

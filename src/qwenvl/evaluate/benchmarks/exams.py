@@ -70,7 +70,7 @@ class Exam:
 
 
 def subjects(folder: Path, split: str, examples: str, ending: str = "") -> Iterator[tuple[str, Path, Path]]:
-    """(subject, `<examples>/<subject>`, `<split>/<subject>`) of a folder's files, by name. Raises DataError for none."""
+    """(subject, its file of examples, its file of questions) of a folder, by name. Raises DataError for none."""
     tail = f"{ending and '_' + split}.csv"
     files = sorted((folder / split).glob(f"*{tail}"))
     if not files:
