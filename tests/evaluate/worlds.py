@@ -33,7 +33,9 @@ def vqav2(root: Path, split: str = "val2014", count: int = 5, first: int = 1) ->
         picture(root / f"coco/{split}/COCO_{split}_{number:012d}.jpg", number)
         asked = "What color is it?" + " Tell me." * (number % 3)
         questions.append({"image_id": number, "question": asked, "question_id": 10 * number})
-        answers = [{"answer": "red" if i < 5 else "blue", "answer_confidence": "yes", "answer_id": i} for i in range(10)]
+        answers = [
+            {"answer": "red" if i < 5 else "blue", "answer_confidence": "yes", "answer_id": i} for i in range(10)
+        ]
         annotations.append(
             {
                 "image_id": number,
