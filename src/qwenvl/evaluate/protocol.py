@@ -15,17 +15,8 @@ import qwenvl
 from qwenvl.evaluate.benchmarks.benchmark import Benchmark, Data
 
 SAME = (
-    "task",
-    "split",
-    "prompt",
-    "decoding",
-    "few_shot",
-    "seed",
-    "limit",
-    "data",
-    "checkpoint",
-    "dtype",
-    "predictions",
+    *("task", "split", "prompt", "decoding", "few_shot", "seed", "limit", "data"),
+    *("checkpoint", "dtype", "predictions"),
 )
 """What must be the same for answers to stand in one file."""
 
