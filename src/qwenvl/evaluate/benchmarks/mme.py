@@ -1,4 +1,4 @@
-"""MME: yes or no about a picture, in chat; two questions a picture (paper, appendix D.2)."""
+"""MME: yes or no about a picture, in chat; two questions a picture (paper, Table 7)."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ BENCHMARKS = [
         name="mme",
         title="MME",
         split="all",
-        table="Table 11 (appendix D.2)",
+        table="Table 7",
         file="mme",
         pictures=("mme/images", "mme"),
         where="the text files of eval_tool and the pictures, on request from github.com/BradyFU "
