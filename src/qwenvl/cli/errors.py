@@ -15,6 +15,11 @@ _EXTRAS = {
     "bitsandbytes": "qlora",
     "torchao": "quantize",
     "ray": "ray",
+    "openai": "llm",
+    "playwright": "html",
+    **dict.fromkeys(("cv2", "fontTools"), "documents"),
+    "pypdfium2": "pdf",
+    "fastwarc": "warc",
 }
 
 
