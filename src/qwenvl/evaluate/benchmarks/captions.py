@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from qwenvl.evaluate import metrics
 from qwenvl.evaluate.benchmarks.benchmark import Answer, Benchmark, Data, Item
 from qwenvl.evaluate.benchmarks.questions import bare
+from qwenvl.evaluate.metrics.ngrams import bleu, cider_d
+from qwenvl.evaluate.metrics.rouge import rouge_l
 from qwenvl.serve.engine import Generation
 
 FORM = "Describe the image in English:"
@@ -26,7 +27,13 @@ def items(data: Data) -> Iterator[Item]:
 def cider(answers: Sequence[Answer]) -> Sequence[float]:
     """CIDEr-D of each caption among all of them."""
     predictions, references = _texts(answers)
-    return metrics.cider_d(predictions, references)
+    return cider_d(predictions, references).each
+
+
+def others(answers: Sequence[Answer]) -> Mapping[str, float]:
+    """BLEU-4 and ROUGE-L of all captions."""
+    predictions, references = _texts(answers)
+    return {"bleu4": float(bleu(predictions, references)), "rouge_l": float(rouge_l(predictions, references))}
 
 
 def _texts(answers: Sequence[Answer]) -> tuple[list[str], list[list[str]]]:
@@ -48,7 +55,7 @@ _NOCAPS = Benchmark(
     published=4_500,
     decoding=DECODING,
     note="length penalty 0 (without effect on one beam)",
-    whole={"cider": cider},
+    whole={"cider": cider, "bleu4_rouge_l": others},
 )
 
 BENCHMARKS = [

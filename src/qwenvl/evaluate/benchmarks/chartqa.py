@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from qwenvl.evaluate import metrics
 from qwenvl.evaluate.benchmarks import questions
 from qwenvl.evaluate.benchmarks.benchmark import Answer, Benchmark
+from qwenvl.evaluate.metrics.document import relaxed_accuracy
 
 
 def _relaxed(answer: Answer) -> float:
     """Relaxed accuracy: 5 % of the true number."""
-    return max((float(metrics.relaxed_accuracy(answer.text, true)) for true in answer.item.answers), default=0.0)
+    return max((float(relaxed_accuracy(answer.text, true)) for true in answer.item.answers), default=0.0)
 
 
 def _reference(answer: Answer) -> float:
     """Relaxed accuracy as the reference counts it: 5 % of the predicted number."""
     answers = answer.item.answers
-    return max((float(metrics.relaxed_accuracy(answer.text, true, qwen_compat=True)) for true in answers), default=0.0)
+    return max((float(relaxed_accuracy(answer.text, true, qwen_compat=True)) for true in answers), default=0.0)
 
 
 _HUMAN = Benchmark(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from qwenvl.evaluate import metrics
 from qwenvl.evaluate.benchmarks import questions
 from qwenvl.evaluate.benchmarks.benchmark import Answer, Benchmark
+from qwenvl.evaluate.metrics.matching import gqa_match
 
 
 def _cleaned(answer: Answer) -> float:
     """Exact match after the reference's clean-up of the answer."""
-    return float(any(metrics.gqa_match(answer.text, true) for true in answer.item.answers))
+    return float(any(gqa_match(answer.text, true) for true in answer.item.answers))
 
 
 def _official(answer: Answer) -> float:
     """Exact equality, as GQA's own evaluation."""
-    return float(any(metrics.gqa_match(answer.text, true, official=True) for true in answer.item.answers))
+    return float(any(gqa_match(answer.text, true, official=True) for true in answer.item.answers))
 
 
 BENCHMARKS = [

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from qwenvl.data.sources.public.entry import LETTERS, Entry, Question
-from qwenvl.evaluate import metrics
 from qwenvl.evaluate.benchmarks.benchmark import Answer, Data, Each, Item
+from qwenvl.evaluate.metrics import document
+from qwenvl.evaluate.metrics.matching import exact_match
+from qwenvl.evaluate.metrics.vqa_accuracy import vqa_accuracy
 from qwenvl.serve.engine import Generation
 
 FORM = "{question} Answer:"
@@ -48,27 +50,27 @@ def bare(entry: Entry) -> Entry:
 
 def vqa(answer: Answer) -> float:
     """The reference's VQA score."""
-    return metrics.vqa_accuracy(answer.text, answer.item.answers, mode="qwen")
+    return vqa_accuracy(answer.text, answer.item.answers, mode="qwen")
 
 
 def vqa_official(answer: Answer) -> float:
     """The VQA site's score."""
-    return metrics.vqa_accuracy(answer.text, answer.item.answers, mode="official")
+    return vqa_accuracy(answer.text, answer.item.answers, mode="official")
 
 
 def vqa_m4c(answer: Answer) -> float:
     """The score of M4C's evaluator, usual for TextVQA."""
-    return metrics.vqa_accuracy(answer.text, answer.item.answers, mode="m4c")
+    return vqa_accuracy(answer.text, answer.item.answers, mode="m4c")
 
 
 def anls(answer: Answer) -> float:
     """ANLS at 0.5."""
-    return metrics.anls(answer.text, answer.item.answers)
+    return document.anls(answer.text, answer.item.answers)
 
 
 def exact(answer: Answer) -> float:
     """1 for one of the answers, case and outer space aside."""
-    return float(any(metrics.exact_match(answer.text, true) for true in answer.item.answers))
+    return exact_match(answer.text, answer.item.answers)
 
 
 VQA: Mapping[str, Each] = {"vqa_accuracy": vqa, "vqa_accuracy_official": vqa_official}

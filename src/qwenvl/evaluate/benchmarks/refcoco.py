@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from qwenvl.evaluate import metrics
 from qwenvl.evaluate.benchmarks.benchmark import Answer, Benchmark, Data, Item
 from qwenvl.evaluate.benchmarks.questions import bare
 from qwenvl.sample import Box
 from qwenvl.serve.engine import Generation
+from qwenvl.text.geometry import iou
 
 FORM = "<ref>{expression}</ref><box>"
 DECODING = Generation(max_new_tokens=28, min_new_tokens=10)
@@ -51,7 +51,7 @@ def overlap(answer: Answer) -> float:
     true = answer.item.box
     if found is None or true is None:
         return 0.0
-    return metrics.iou((found.x0, found.y0, found.x1, found.y1), (true.x0, true.y0, true.x1, true.y1))
+    return iou(found, true)
 
 
 def hit(answer: Answer) -> float:
