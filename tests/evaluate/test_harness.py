@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from qwenvl.cli import main
 from qwenvl.data.sources.report import DataError
 from qwenvl.evaluate import harness
 from qwenvl.evaluate.ask import Asking, _example
@@ -229,3 +230,35 @@ def test_predictions_do_not_replace_a_models_answers(loaded: Loaded, root: Path,
     with pytest.raises(EvaluationError, match="another protocol"):
         score_predictions("vqav2", file, settings(root, tmp_path))
     assert answers(tmp_path, "vqav2") == before
+
+
+def test_a_hugging_face_folder(root: Path, tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    shown = worlds.picture(tmp_path / "one.png").read_bytes()
+    rows = {
+        "image": [{"bytes": shown, "path": "one.png"}] * 2,
+        "question": ["What color?", "How many?"],
+        "answers": [["red"] * 10, ["two"] * 10],
+    }
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.table(rows), tmp_path / "set/validation-00000-of-00001.parquet")
+    one = benchmarks()["vqav2"]
+    found = list(one.items(locate(one, root, {"vqav2": f"hf:{tmp_path / 'set'}"})))
+    assert [item.prompt for item in found] == ["What color? Answer:", "How many? Answer:"]
+    assert found[1].answers == ("two",) * 10
+    assert found[0].entry is not None and Opener(()).open(found[0].entry).width == 60
+
+
+def test_the_command_line(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = worlds.write(tmp_path / "said.json", [{"question_id": 10 * n, "answer": "red"} for n in range(1, 6)])
+    command = ["eval", "--tasks", "vqav2", "--data", str(root), "--out", str(tmp_path / "out")]
+    assert main([*command, "--predictions", str(said)]) == 0
+    shown = capsys.readouterr().out
+    assert "vqav2 (val): 5 items (the whole split has 214,354)" in shown
+    assert "100.00" in shown
+    assert main(["eval", "--tasks", "vqav3"]) == 2
+    assert "did you mean 'vqav2'" in capsys.readouterr().err
+    assert main(["eval", "--limit", "3"]) == 2
+    assert "belong to --tasks" in capsys.readouterr().err

@@ -25,6 +25,7 @@ def protocol_of(
     benchmark: Benchmark, data: Data, few_shot: int, seed: int, limit: int | None, model: Mapping[str, Any]
 ) -> dict[str, Any]:
     """All that decides a score, as plain JSON; `model` is of `model_of`, or says whose answers are scored."""
+    metrics: dict[str, Callable[..., Any]] = {**benchmark.each, **benchmark.whole}
     return {
         "task": benchmark.name,
         "title": benchmark.title,
@@ -36,7 +37,7 @@ def protocol_of(
         "few_shot": few_shot or benchmark.shots,
         "seed": seed,
         "limit": limit,
-        "metrics": {name: _about(metric) for name, metric in {**benchmark.each, **benchmark.whole}.items()},
+        "metrics": {name: _about(metric) for name, metric in metrics.items()},
         "data": {"file": data.path.name, "reader": data.format, "options": data.query, "digest": digest(data.path)},
         **model,
         "versions": versions(),
