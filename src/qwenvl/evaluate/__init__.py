@@ -9,11 +9,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qwenvl.evaluate.harness import Settings, evaluate_tasks, score_predictions
     from qwenvl.evaluate.run import Evaluation, evaluate, evaluate_scenes, table
 
-_HOMES = dict.fromkeys(("Evaluation", "evaluate", "evaluate_scenes", "table"), "qwenvl.evaluate.run")
+_HOMES = {
+    **dict.fromkeys(("Evaluation", "evaluate", "evaluate_scenes", "table"), "qwenvl.evaluate.run"),
+    **dict.fromkeys(("Settings", "evaluate_tasks", "score_predictions"), "qwenvl.evaluate.harness"),
+}
 
-__all__ = ["Evaluation", "evaluate", "evaluate_scenes", "table"]
+__all__ = [
+    "Evaluation",
+    "Settings",
+    "evaluate",
+    "evaluate_scenes",
+    "evaluate_tasks",
+    "score_predictions",
+    "table",
+]
 
 
 def __getattr__(name: str) -> Any:
