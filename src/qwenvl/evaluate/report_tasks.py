@@ -1,0 +1,152 @@
+"""`report.html` of benchmarks: our rows beside the paper's with their protocols, categories, and drawn answers."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qwenvl.evaluate.beside import Row, rows
+from qwenvl.evaluate.gallery import gallery, heading
+from qwenvl.evaluate.published import PUBLISHED, TABLES, Published
+from qwenvl.evaluate.radar import radar
+from qwenvl.evaluate.results import Result, read_results
+from qwenvl.page import bar, data_uri, page, table
+
+_HEADER = ("", "", "score", "95 %", "Qwen-VL", "Qwen-VL-Chat", "metric", "split", "items")
+
+
+def write_task_report(folder: Path, image_root: Path | None = None, title: str = "qwenvl: evaluation") -> Path:
+    """Write `folder/report.html` (and `radar.png` beside it) from the results in `folder`; gives the page's path.
+
+    Pictures that answers name are shown where they lie below `image_root`, and only there. Raises ResultsError.
+    """
+    results = read_results(folder)
+    found = rows(results)
+    sections = [
+        _beside(found),
+        _radar(folder, found),
+        _categories(results),
+        "<h2>Answers</h2><p>Solid: what the model points at. Dashed: the truth. Right and wrong answers are shown in "
+        "about the share in which they occur.</p>",
+        *(gallery(result, image_root) for result in results),
+    ]
+    path = folder / "report.html"
+    path.write_text(page(title, sections), encoding="utf-8")
+    return path
+
+
+def _beside(found: Sequence[Row]) -> str:
+    out = [
+        "<h2>Scores beside the paper's</h2><p>In the units of the benchmark: percent where none is named. The bracket "
+        "on a bar is the 95 % interval, the dark line Qwen-VL (arXiv 2308.12966). Below each number is how it was "
+        "made: another prompt, decoding or metric gives another number.</p>"
+    ]
+    for name in (*TABLES, None):
+        mine = [row for row in found if (row.published.table if row.published else None) == name]
+        if mine:
+            shown = [line for row in mine for line in (_row(row), ((protocol(row.result.protocol),), "note"))]
+            out.append(
+                f"<h3>{html.escape(name or 'Not in the paper')}</h3><div class='wide'>{table(_HEADER, shown)}</div>"
+            )
+    return "".join([*out, _missing(found)])
+
+
+def _row(row: Row) -> tuple[Sequence[str], str]:
+    entry, score = row.published, row.score
+    goal = entry and entry.base if entry and entry.base is not None else entry and entry.chat
+    split = html.escape(row.result.split or "–")
+    if entry and row.other_split:
+        split += f' <span class="bad" title="the paper\'s numbers are of another split">paper: {entry.split}</span>'
+    style = "" if row.result.complete else "bad"
+    items = str(row.result.items) + ("" if row.result.complete else f" of {row.result.expected}")
+    return (
+        html.escape(row.name),
+        bar(score, goal / row.full if goal else None),
+        f"<b>{units(score['value'], row.full)}</b>",
+        f"{units(score['low'], row.full)}–{units(score['high'], row.full)}" if score["low"] is not None else "–",
+        _published(entry, entry.base if entry else None),
+        _published(entry, entry.chat if entry else None),
+        html.escape(row.metric),
+        split,
+        f'<span class="{style}">{items}</span>',
+    ), ""
+
+
+def units(value: float | None, full: float) -> str:
+    """A score of 0…1 in a benchmark's units."""
+    return "–" if value is None else f"{value * full:.1f}"
+
+
+def _published(entry: Published | None, value: float | None) -> str:
+    return "–" if entry is None or value is None else f"{value:g}"
+
+
+def protocol(found: Mapping[str, Any]) -> str:
+    """A protocol on one line, as HTML."""
+    if not found:
+        return '<span class="bad">no protocol: nobody can say what this number means</span>'
+    return " · ".join(
+        f"{html.escape(str(key))} <code>{html.escape(_plain(value))}</code>" for key, value in found.items()
+    )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    return "–" if value is None else str(value).replace("\n", "⏎")
+
+
+def _missing(found: Sequence[Row]) -> str:
+    have = {row.published for row in found}
+    left = [entry for entry in PUBLISHED if entry not in have]
+    if not left:
+        return ""
+    lines = [
+        (
+            (
+                html.escape(e.name),
+                _published(e, e.base),
+                _published(e, e.chat),
+                e.metric,
+                e.split,
+                html.escape(e.table),
+            ),
+            "",
+        )
+        for e in left
+    ]
+    shown = table(("", "Qwen-VL", "Qwen-VL-Chat", "metric", "split", "where"), lines)
+    return f"<details><summary>Not evaluated here: {len(left)} of {len(PUBLISHED)}</summary>{shown}</details>"
+
+
+def _radar(folder: Path, found: Sequence[Row]) -> str:
+    try:
+        png = radar(found)
+    except ImportError:
+        return '<h2>Radar</h2><p>No picture: matplotlib is not installed (pip install "qwenvl[train]").</p>'
+    if png is None:
+        return ""
+    (folder / "radar.png").write_bytes(png)
+    return (
+        "<h2>Radar</h2><p>Each axis runs from 0 to the best score on it; gaps are where the paper has no number.</p>"
+        f'<img class="curve" alt="radar" src="{data_uri(png)}">'
+    )
+
+
+def _categories(results: Sequence[Result]) -> str:
+    tables = []
+    for result in results:
+        metrics = list(dict.fromkeys(metric for found in result.categories.values() for metric in found))
+        lines = []
+        for name, found in result.categories.items():
+            first = found.get(metrics[0])
+            shown = bar({"value": first, "low": first, "high": first}, None)
+            lines.append(((html.escape(name), shown, *(units(found.get(metric), 100) for metric in metrics)), ""))
+        if lines:
+            header = (heading(result), "", *map(html.escape, metrics))
+            tables.append(f"<div class='wide'>{table(header, lines)}</div>")
+    return f"<h2>By category</h2><div class='side'>{''.join(tables)}</div>" if tables else ""
