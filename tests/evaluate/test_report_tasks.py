@@ -70,14 +70,22 @@ def test_the_page_tells_numbers_protocol_gaps_and_answers(tmp_path: Path) -> Non
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     Image.new("RGB", (40, 20), "red").save(pictures / "a.png")
-    boxed = {"image": "a.png", "boxes": [[1, 2, 30, 15.5]], "target_boxes": [[0, 0, 20, 10]]}
+    boxed = {"image": "a.png", "boxes": {"found": [1, 2, 30, 15.5], "true": [0, 0, 20, 10]}}
     answers = [answer(0, True, **boxed), answer(1, False, answer="<script>", category="number")]
     out = tmp_path / "out"
-    write(out, "vqav2", "val", {"vqa_accuracy": score(0.525)}, answers, expected=9, categories={"number": {"a": 0.25}})
+    write(
+        out,
+        "vqav2",
+        "val",
+        {"vqa_accuracy": score(0.525)},
+        answers,
+        published=9,
+        categories={"number": {"a": 0.25, "n": 3}},
+    )
     write(out, "nocaps", "val", {"cider": score(1.5)})
     write(out, "mme", "test", {"perception": score(0.75)})
     (out / "results.json").write_text(json.dumps({"tasks": ["vqav2", "nocaps", "mme"]}))
-    text = write_task_report(out, pictures).read_text(encoding="utf-8")
+    text = write_task_report(out, [pictures]).read_text(encoding="utf-8")
     for told in ("52.5", "51.5–53.5", "79.5", "4 of 9", "paper: test-dev", "150.0", "1500.0", "1487.58", "number"):
         assert told in text, told
     for told in ("{question} Answer:⏎", "max_new_tokens 10", "12ab", f"Not evaluated here: {len(PUBLISHED) - 3} of"):
@@ -87,16 +95,20 @@ def test_the_page_tells_numbers_protocol_gaps_and_answers(tmp_path: Path) -> Non
     assert text.count('<div class="card ') == 2
 
 
-def test_pictures_are_only_opened_below_their_root(tmp_path: Path) -> None:
+def test_pictures_are_only_opened_below_their_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "root"
     root.mkdir()
     for folder in (tmp_path, root):
         Image.new("RGB", (4, 4)).save(folder / "a.png")
     (root / "out.png").symlink_to(tmp_path / "a.png")
-    assert inside("a.png", root) == inside(str(root / "a.png"), root) == (root / "a.png").resolve()
+    assert (
+        inside("a.png", [tmp_path / "none", root]) == inside(str(root / "a.png"), [root]) == (root / "a.png").resolve()
+    )
+    monkeypatch.chdir(tmp_path)
+    assert inside("root/a.png", [Path("root")]) == (root / "a.png").resolve()
     for name in ("../a.png", str(tmp_path / "a.png"), "out.png", "b.png", "", "a\0.png", "http://x/a.png"):
-        assert inside(name, root) is None, name
-    assert inside("a.png", None) is None
+        assert inside(name, [root]) is None, name
+    assert inside("a.png", []) is None
 
 
 def test_shown_answers_do_not_flatter_and_do_not_hang_on_their_order(tmp_path: Path) -> None:
@@ -122,9 +134,11 @@ def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path: Path) -> None:
         (answer(1, True, score=-1), "of 0 or more"),
         (answer(1, True, score="1"), "of 0 or more"),
         (answer(1, True, score=[1]), "of 0 or more"),
-        (answer(1, True, boxes=[[1, 2, 3]]), "x0, y0, x1, y1"),
-        (answer(1, True, boxes=[[1, 2, 3, "4"]]), "x0, y0, x1, y1"),
-        (answer(1, True, boxes=[[1, 2, 3, 1e999]]), "x0, y0, x1, y1"),
+        (answer(1, True, boxes=[1, 2, 3, 4]), "true"),
+        (answer(1, True, boxes={"found": [1, 2, 3]}), "x0, y0, x1, y1"),
+        (answer(1, True, boxes={"found": {"x": 1}}), "x0, y0, x1, y1"),
+        (answer(1, True, boxes={"found": "1234"}), "x0, y0, x1, y1"),
+        (answer(1, True, boxes={"true": [[1, 2, 3, 1e999]]}), "x0, y0, x1, y1"),
     ],
 )
 def test_a_bad_answer_is_named(tmp_path: Path, line: Any, told: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from qwenvl.cli import eval_after
 from qwenvl.cli.options import Verbs, load_model, model_options, positive, verb
 
 
@@ -17,6 +18,7 @@ def add(verbs: Verbs) -> None:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--batch-size", type=positive, default=64)
     p.add_argument("--out", type=Path, help="also write metrics.json and report.html into this folder")
+    eval_after.add(p)
 
 
 def run(options: argparse.Namespace) -> None:

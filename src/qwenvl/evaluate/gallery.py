@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import html
+from collections.abc import Sequence
 from pathlib import Path
 
 from qwenvl.data.images import load_image
@@ -21,9 +22,9 @@ RIGHT = 0.5
 _LONGEST = 600
 
 
-def gallery(result: Result, image_root: Path | None, count: int = SHOWN) -> str:
+def gallery(result: Result, roots: Sequence[Path], count: int = SHOWN) -> str:
     """The task's cards, as HTML; nothing where there are no scored answers."""
-    cards = "".join(_card(answer, image_root) for answer in chosen(result, count))
+    cards = "".join(_card(answer, roots) for answer in chosen(result, count))
     return f"<h3>{heading(result)}</h3><div class='cards'>{cards}</div>" if cards else ""
 
 
@@ -51,7 +52,7 @@ def chosen(result: Result, count: int = SHOWN) -> list[Answer]:
     return [answer for right in (True, False) for _, _, answer in sorted(kept[right], reverse=True)[: take[right]]]
 
 
-def _card(answer: Answer, image_root: Path | None) -> str:
+def _card(answer: Answer, roots: Sequence[Path]) -> str:
     assert answer.score is not None
     right = answer.score >= RIGHT
     badge = f'<span class="badge">{html.escape(answer.category)}</span>' if answer.category else ""
@@ -61,7 +62,7 @@ def _card(answer: Answer, image_root: Path | None) -> str:
         else f"<div class='truth'>{_text(' | '.join(dict.fromkeys(answer.targets)))}</div>"
     )
     return (
-        f'<div class="card {"right" if right else "wrong"}"><div class="pictures">{_picture(answer, image_root)}</div>'
+        f'<div class="card {"right" if right else "wrong"}"><div class="pictures">{_picture(answer, roots)}</div>'
         f"<div class='question'>{_text(answer.prompt)}{badge}</div>"
         f"<div class='answer'><span class='tick'>{'✓' if right else '✗'}</span> "
         f"{_text(answer.answer) or '<i>nothing</i>'} <small>{100 * answer.score:.0f}</small></div>{truth}</div>"
@@ -74,8 +75,8 @@ def _text(text: str) -> str:
     return html.escape(text if len(text) <= _LONGEST else "…" + text[-_LONGEST:]).replace("\n", "<br>")
 
 
-def _picture(answer: Answer, image_root: Path | None) -> str:
-    path = inside(answer.image, image_root)
+def _picture(answer: Answer, roots: Sequence[Path]) -> str:
+    path = inside(answer.image, roots)
     if path is None:
         return f"<small>{html.escape(answer.image or '')}</small>"
     try:
@@ -89,12 +90,14 @@ def _regions(boxes: tuple[Box, ...]) -> list[Region]:
     return [Region(None, (box,)) for box in boxes]
 
 
-def inside(name: str | None, root: Path | None) -> Path | None:
-    """The file that an answer names, where it lies below `root`: a results file may come from anybody."""
-    if not name or root is None:
-        return None
-    try:
-        path = (root / name).resolve()
-        return path if path.is_relative_to(root.resolve()) and path.is_file() else None
-    except (OSError, ValueError):
-        return None
+def inside(name: str | None, roots: Sequence[Path]) -> Path | None:
+    """The file that an answer names, where it lies below one of `roots`: a results file may come from anybody."""
+    for root in roots if name else ():
+        for path in (Path(name or ""), root / (name or "")):
+            try:
+                found = path.resolve()
+                if found.is_relative_to(root.resolve()) and found.is_file():
+                    return found
+            except (OSError, ValueError):
+                continue
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from qwenvl.evaluate import curves
 from qwenvl.evaluate.beside import Row
@@ -24,7 +25,7 @@ def radar(rows: Sequence[Row], name: str = "this model") -> bytes | None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.0, 6.6), layout="constrained")
-    axes = figure.add_subplot(projection="polar")
+    axes: Any = figure.add_subplot(projection="polar")  # typed as plain axes there
     angles = [2 * math.pi * i / len(shown) for i in range(len(shown))]
     ours = [row.score["value"] * row.full for row in shown]
     base = [row.published.base if row.published else None for row in shown]

@@ -16,11 +16,13 @@ from qwenvl.page import bar, data_uri, page, table
 
 _HEADER = ("", "", "score", "95 %", "Qwen-VL", "Qwen-VL-Chat", "metric", "split", "items")
 
+_IN_THE_ROW = ("task", "title", "split", "paper")
 
-def write_task_report(folder: Path, image_root: Path | None = None, title: str = "qwenvl: evaluation") -> Path:
+
+def write_task_report(folder: Path, image_roots: Sequence[Path] = (), title: str = "qwenvl: evaluation") -> Path:
     """Write `folder/report.html` (and `radar.png` beside it) from the results in `folder`; gives the page's path.
 
-    Pictures that answers name are shown where they lie below `image_root`, and only there. Raises ResultsError.
+    Pictures that answers name are shown where they lie below `image_roots`, and only there. Raises ResultsError.
     """
     results = read_results(folder)
     found = rows(results)
@@ -30,7 +32,7 @@ def write_task_report(folder: Path, image_root: Path | None = None, title: str =
         _categories(results),
         "<h2>Answers</h2><p>Solid: what the model points at. Dashed: the truth. Right and wrong answers are shown in "
         "about the share in which they occur.</p>",
-        *(gallery(result, image_root) for result in results),
+        *(gallery(result, image_roots) for result in results),
     ]
     path = folder / "report.html"
     path.write_text(page(title, sections), encoding="utf-8")
@@ -59,8 +61,9 @@ def _row(row: Row) -> tuple[Sequence[str], str]:
     split = html.escape(row.result.split or "–")
     if entry and row.other_split:
         split += f' <span class="bad" title="the paper\'s numbers are of another split">paper: {entry.split}</span>'
-    style = "" if row.result.complete else "bad"
-    items = str(row.result.items) + ("" if row.result.complete else f" of {row.result.expected}")
+    items = f"{row.result.items:,}"
+    if row.result.whole not in (None, row.result.items):
+        items = f'<span class="bad">{items} of {row.result.whole:,}</span>'
     return (
         html.escape(row.name),
         bar(score, goal / row.full if goal else None),
@@ -70,7 +73,7 @@ def _row(row: Row) -> tuple[Sequence[str], str]:
         _published(entry, entry.chat if entry else None),
         html.escape(row.metric),
         split,
-        f'<span class="{style}">{items}</span>',
+        items,
     ), ""
 
 
@@ -140,13 +143,15 @@ def _radar(folder: Path, found: Sequence[Row]) -> str:
 def _categories(results: Sequence[Result]) -> str:
     tables = []
     for result in results:
-        metrics = list(dict.fromkeys(metric for found in result.categories.values() for metric in found))
+        metrics = [*dict.fromkeys(key for found in result.categories.values() for key in found if key != "n")]
+        if not metrics:
+            continue
         lines = []
         for name, found in result.categories.items():
             first = found.get(metrics[0])
             shown = bar({"value": first, "low": first, "high": first}, None)
-            lines.append(((html.escape(name), shown, *(units(found.get(metric), 100) for metric in metrics)), ""))
-        if lines:
-            header = (heading(result), "", *map(html.escape, metrics))
-            tables.append(f"<div class='wide'>{table(header, lines)}</div>")
+            values = [units(found.get(metric), 100) for metric in metrics]
+            lines.append(((html.escape(name), shown, *values, units(found.get("n"), 1).removesuffix(".0")), ""))
+        header = (heading(result), "", *map(html.escape, metrics), "items")
+        tables.append(f"<div class='wide'>{table(header, lines)}</div>")
     return f"<h2>By category</h2><div class='side'>{''.join(tables)}</div>" if tables else ""

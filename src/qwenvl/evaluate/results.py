@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ class Answer:
 class Result:
     """One task's scores. `scores` are metric → value, low, high (all in 0…1 or None), n.
 
-    `categories` are name → metric → value; `protocol` says how the numbers were made. `items` were scored of
-    `expected`; `folder` holds the answers.
+    `categories` are name → metric → value ("n" is a count); `protocol` says how the numbers were made. `items` were
+    scored of `expected` asked; `published` is how many the split has, where that is known. `folder` holds the answers.
     """
 
     task: str
@@ -53,14 +53,15 @@ class Result:
     items: int
     expected: int | None
     scores: dict[str, dict[str, Any]]
+    published: int | None
     categories: dict[str, dict[str, float | None]]
     protocol: dict[str, Any]
     folder: Path
 
     @property
-    def complete(self) -> bool:
-        """Whether as many items were scored as the split has."""
-        return self.expected is None or self.items == self.expected
+    def whole(self) -> int | None:
+        """How many items there should be."""
+        return self.published if self.published is not None else self.expected
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -97,8 +98,8 @@ def read_result(folder: Path) -> Result:
     scores = found.get("scores")
     if not isinstance(task, str) or not isinstance(scores, dict):
         raise ResultsError(f"{path}: expected an object with 'task' (text) and 'scores' (an object)")
-    categories = found.get("categories") or {}
-    protocol = found.get("protocol") or {}
+    categories = found.get("categories", {})
+    protocol = found.get("protocol", {})
     if not isinstance(categories, dict) or not isinstance(protocol, dict):
         raise ResultsError(f"{path}: expected 'categories' and 'protocol' to be objects")
     return Result(
@@ -106,6 +107,7 @@ def read_result(folder: Path) -> Result:
         split=str(found.get("split") or ""),
         items=_count(found.get("items"), path, "items") or 0,
         expected=_count(found.get("expected"), path, "expected"),
+        published=_count(found.get("published"), path, "published"),
         scores={str(name): _score(value, path, f"scores.{name}") for name, value in scores.items()},
         categories={str(name): _category(value, path, str(name)) for name, value in categories.items()},
         protocol=protocol,
@@ -195,7 +197,8 @@ def _answer(line: bytes, where: str) -> Answer:
     if score is not None and not (number and 0 <= score < math.inf):
         raise ResultsError(f"{where}: score: expected null or a number of 0 or more, found {score!r}")
     targets = found.get("targets", found.get("target"))
-    known = {"id", "prompt", "answer", "target", "targets", "score", "category", "image", "boxes", "target_boxes"}
+    known = {"id", "prompt", "answer", "target", "targets", "score", "category", "image", "boxes"}
+    boxes, truth = _places(found.get("boxes"), f"{where}: boxes")
     return Answer(
         id=str(found["id"]),
         prompt=str(found.get("prompt") or ""),
@@ -204,8 +207,8 @@ def _answer(line: bytes, where: str) -> Answer:
         score=None if score is None else float(score),
         category=None if found.get("category") is None else str(found["category"]),
         image=found["image"] if isinstance(found.get("image"), str) else None,
-        boxes=_boxes(found.get("boxes"), f"{where}: boxes"),
-        truth=_boxes(found.get("target_boxes"), f"{where}: target_boxes"),
+        boxes=boxes,
+        truth=truth,
         extra={key: value for key, value in found.items() if key not in known},
     )
 
@@ -216,16 +219,24 @@ def _texts(targets: Any) -> tuple[str, ...]:
     return tuple(map(str, targets)) if isinstance(targets, list) else (str(targets),)
 
 
+def _places(value: Any, where: str) -> tuple[tuple[Box, ...], tuple[Box, ...]]:
+    """The boxes of the answer and of the target."""
+    if value is None:
+        return (), ()
+    if not isinstance(value, dict):
+        raise ResultsError(f'{where}: expected {{"true": …, "found": …}}, found {str(value)[:80]}')
+    return _boxes(value.get("found"), f"{where}.found"), _boxes(value.get("true"), f"{where}.true")
+
+
 def _boxes(value: Any, where: str) -> tuple[Box, ...]:
+    """One box or a list of them."""
     if value is None:
         return ()
-    boxes: Sequence[Any] = value if isinstance(value, list) else ()
     try:
-        if not isinstance(value, list):
-            raise ValueError
+        boxes = value if value and isinstance(value[0], list) else [value]
         return tuple(Box(*(_finite(corner) for corner in box)) for box in boxes)
-    except (TypeError, ValueError):
-        raise ResultsError(f"{where}: expected a list of [x0, y0, x1, y1] in pixels, found {str(value)[:80]}") from None
+    except (TypeError, ValueError, KeyError):
+        raise ResultsError(f"{where}: expected [x0, y0, x1, y1] in pixels, found {str(value)[:80]}") from None
 
 
 def _finite(value: Any) -> float:
