@@ -108,6 +108,7 @@ def _chartqa(results: Sequence[Result]) -> list[Result]:
             scores={name: _mean(score, other.scores[name]) for name, score in one.scores.items()},
             categories={},
             protocol={"mean of": list(_CHARTS), **one.protocol},
+            unreadable={},
             folder=one.folder,
         )
     ]

@@ -30,6 +30,7 @@ def write_task_report(folder: Path, image_roots: Sequence[Path] = (), title: str
         _beside(found),
         _radar(folder, found),
         _categories(results),
+        *(_unreadable(result) for result in results),
         "<h2>Answers</h2><p>Solid: what the model points at. Dashed: the truth. Right and wrong answers are shown in "
         "about the share in which they occur.</p>",
         *(gallery(result, image_roots) for result in results),
@@ -155,3 +156,22 @@ def _categories(results: Sequence[Result]) -> str:
         header = (heading(result), "", *map(html.escape, metrics), "items")
         tables.append(f"<div class='wide'>{table(header, lines)}</div>")
     return f"<h2>By category</h2><div class='side'>{''.join(tables)}</div>" if tables else ""
+
+
+def _unreadable(result: Result) -> str:
+    """The judge's replies that gave no scores: they stand in no mean, so that they are told."""
+    found = result.unreadable
+    if not found.get("of"):
+        return ""
+    why = ", ".join(f"{count} {html.escape(str(name))}" for name, count in dict(found.get("why") or {}).items())
+    style = "bad" if found.get("count") else "good"
+    out = (
+        f"<h2>{heading(result)}: the judge's replies</h2><p><span class='{style}'>{found.get('count')} of "
+        f"{found['of']} replies gave no scores</span>{f' ({why})' if why else ''}. They count in no mean.</p>"
+    )
+    rows = [
+        ((html.escape(str(one.get("id"))), html.escape(str(one.get("why"))), html.escape(str(one.get("reply")))), "")
+        for one in found.get("shown") or ()
+    ]
+    shown = f"<div class='wide'>{table(('item', 'why', 'reply'), rows)}</div>"
+    return out + (f"<details><summary>As they came</summary>{shown}</details>" if rows else "")

@@ -45,7 +45,8 @@ class Result:
     """One task's scores. `scores` are metric → value, low, high (all in 0…1 or None), n.
 
     `categories` are name → metric → value ("n" is a count); `protocol` says how the numbers were made. `items` were
-    scored of `expected` asked; `published` is how many the split has, where that is known. `folder` holds the answers.
+    scored of `expected` asked; `published` is how many the split has, where that is known. `unreadable` is
+    what a judge replied without scores: count, of, why, shown. `folder` holds the answers.
     """
 
     task: str
@@ -56,6 +57,7 @@ class Result:
     published: int | None
     categories: dict[str, dict[str, float | None]]
     protocol: dict[str, Any]
+    unreadable: dict[str, Any]
     folder: Path
 
     @property
@@ -100,8 +102,9 @@ def read_result(folder: Path) -> Result:
         raise ResultsError(f"{path}: expected an object with 'task' (text) and 'scores' (an object)")
     categories = found.get("categories", {})
     protocol = found.get("protocol", {})
-    if not isinstance(categories, dict) or not isinstance(protocol, dict):
-        raise ResultsError(f"{path}: expected 'categories' and 'protocol' to be objects")
+    unreadable = found.get("unreadable", {})
+    if not all(isinstance(value, dict) for value in (categories, protocol, unreadable)):
+        raise ResultsError(f"{path}: expected 'categories', 'protocol' and 'unreadable' to be objects")
     return Result(
         task=task,
         split=str(found.get("split") or ""),
@@ -111,6 +114,7 @@ def read_result(folder: Path) -> Result:
         scores={str(name): _score(value, path, f"scores.{name}") for name, value in scores.items()},
         categories={str(name): _category(value, path, str(name)) for name, value in categories.items()},
         protocol=protocol,
+        unreadable=unreadable,
         folder=folder,
     )
 
