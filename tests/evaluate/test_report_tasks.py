@@ -171,3 +171,9 @@ def test_a_folder_without_results_is_told(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(ResultsError, match="qwenvl eval --out"):
             read_results(folder)
+
+
+def test_empty_boxes_are_none(tmp_path: Path) -> None:
+    folder = write(tmp_path, "x", "", {}, [answer(0, True, boxes={"found": [], "true": [[0, 0, 1, 1], [1, 1, 2, 2]]})])
+    (found,) = read_answers(folder)
+    assert found.boxes == () and len(found.truth) == 2

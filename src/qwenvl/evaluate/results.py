@@ -234,10 +234,10 @@ def _places(value: Any, where: str) -> tuple[tuple[Box, ...], tuple[Box, ...]]:
 
 def _boxes(value: Any, where: str) -> tuple[Box, ...]:
     """One box or a list of them."""
-    if value is None:
+    if value is None or value == []:
         return ()
     try:
-        boxes = value if value and isinstance(value[0], list) else [value]
+        boxes = value if isinstance(value[0], list) else [value]
         return tuple(Box(*(_finite(corner) for corner in box)) for box in boxes)
     except (TypeError, ValueError, KeyError):
         raise ResultsError(f"{where}: expected [x0, y0, x1, y1] in pixels, found {str(value)[:80]}") from None

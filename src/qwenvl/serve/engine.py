@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +31,14 @@ from qwenvl.text.tokenizer import QwenTokenizer
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """How to generate. `temperature` 0 is greedy; `stop` overrides the ids that end an answer.
+    """How to generate. `temperature` 0 is greedy; `stop` overrides the ids that end an answer, which before
+    `min_new_tokens` are not chosen.
 
     With a `seed`, sampling gives the same answer to the same question again, whatever stands beside it in the batch.
     """
 
     max_new_tokens: int = 256
+    min_new_tokens: int = 0
     temperature: float = 0.0
     top_p: float = 1.0
     repetition_penalty: float = 1.0
@@ -55,6 +57,7 @@ class Generation:
         return {
             "do_sample": False,
             "max_new_tokens": self.max_new_tokens,
+            "min_new_tokens": self.min_new_tokens or None,
             "repetition_penalty": self.repetition_penalty,
             "eos_token_id": list(stop),
             "pad_token_id": pad,
@@ -116,14 +119,27 @@ def generate(
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             batch = inputs(model, tokenizer, [examples[i] for i in chosen])
-            with torch.inference_mode():
-                output = model.generate(**batch, **options.arguments(stop, tokenizer.eos_id))
-            for i, ids in zip(chosen, output[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
-                end = next((k for k, token in enumerate(ids) if token in stop), len(ids))
-                answers[i] = ids[:end]
+            for i, ids in zip(chosen, answer(model, batch, options, stop, tokenizer.eos_id), strict=True):
+                answers[i] = ids
             if progress is not None:
                 progress(len(chosen))
     return answers
+
+
+def answer(
+    model: QwenVLForConditionalGeneration,
+    batch: Mapping[str, torch.Tensor],
+    options: Generation,
+    stop: Sequence[int],
+    pad: int,
+) -> list[list[int]]:
+    """The new ids of each row of a batch that `inputs` made, without the id of `stop` that ended it."""
+    with torch.inference_mode():
+        output = model.generate(**batch, **options.arguments(stop, pad))
+    found = []
+    for ids in output[:, batch["input_ids"].shape[1] :].tolist():
+        found.append(ids[: next((k for k, token in enumerate(ids) if token in stop), len(ids))])
+    return found
 
 
 def stream(
