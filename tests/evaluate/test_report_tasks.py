@@ -86,7 +86,7 @@ def test_the_page_tells_numbers_protocol_gaps_and_answers(tmp_path: Path) -> Non
     write(out, "mme", "test", {"perception": score(0.75)})
     (out / "results.json").write_text(json.dumps({"tasks": ["vqav2", "nocaps", "mme"]}))
     text = write_task_report(out, [pictures]).read_text(encoding="utf-8")
-    for told in ("52.5", "51.5–53.5", "79.5", "4 of 9", "paper: test-dev", "150.0", "1500.0", "1487.58", "number"):
+    for told in ("52.5", "51.5–53.5", "79.5", "4 (4 of 9)", "paper: test-dev", "150.0", "1500.0", "1487.58", "number"):
         assert told in text, told
     for told in ("{question} Answer:⏎", "max_new_tokens 10", "12ab", f"Not evaluated here: {len(PUBLISHED) - 3} of"):
         assert told in text, told

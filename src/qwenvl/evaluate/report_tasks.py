@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from qwenvl.page import bar, data_uri, page, table
 
 _HEADER = ("", "", "score", "95 %", "Qwen-VL", "Qwen-VL-Chat", "metric", "split", "items")
 
-_IN_THE_ROW = ("task", "title", "split", "paper")
+_IN_THE_ROW = ("task", "title", "split", "paper", "metrics")
 
 
 def write_task_report(folder: Path, image_roots: Sequence[Path] = (), title: str = "qwenvl: evaluation") -> Path:
     """Write `folder/report.html` (and `radar.png` beside it) from the results in `folder`; gives the page's path.
 
-    Pictures that answers name are shown where they lie below `image_roots`, and only there. Raises ResultsError.
+    Pictures that answers name are shown where they lie below `image_roots` or `folder`, and only there. Raises
+    ResultsError.
     """
     results = read_results(folder)
     found = rows(results)
@@ -33,7 +35,7 @@ def write_task_report(folder: Path, image_roots: Sequence[Path] = (), title: str
         *(_unreadable(result) for result in results),
         "<h2>Answers</h2><p>Solid: what the model points at. Dashed: the truth. Right and wrong answers are shown in "
         "about the share in which they occur.</p>",
-        *(gallery(result, image_roots) for result in results),
+        *(gallery(result, [folder, *image_roots]) for result in results),
     ]
     path = folder / "report.html"
     path.write_text(page(title, sections), encoding="utf-8")
@@ -49,11 +51,16 @@ def _beside(found: Sequence[Row]) -> str:
     for name in (*TABLES, None):
         mine = [row for row in found if (row.published.table if row.published else None) == name]
         if mine:
-            shown = [line for row in mine for line in (_row(row), ((protocol(row.result.protocol),), "note"))]
+            shown = [line for _, one in groupby(mine, lambda row: id(row.result)) for line in _with_protocol(list(one))]
             out.append(
                 f"<h3>{html.escape(name or 'Not in the paper')}</h3><div class='wide'>{table(_HEADER, shown)}</div>"
             )
     return "".join([*out, _missing(found)])
+
+
+def _with_protocol(mine: Sequence[Row]) -> list[tuple[Sequence[str], str]]:
+    """The rows of one result with its protocol below them."""
+    return [*map(_row, mine), ((protocol(mine[0].result.protocol),), "note")]
 
 
 def _row(row: Row) -> tuple[Sequence[str], str]:
@@ -62,9 +69,10 @@ def _row(row: Row) -> tuple[Sequence[str], str]:
     split = html.escape(row.result.split or "–")
     if entry and row.other_split:
         split += f' <span class="bad" title="the paper\'s numbers are of another split">paper: {entry.split}</span>'
-    items = f"{row.result.items:,}"
+    count = row.score["n"] if row.score["n"] is not None else row.result.items
+    items = f"{count:,}"
     if row.result.whole not in (None, row.result.items):
-        items = f'<span class="bad">{items} of {row.result.whole:,}</span>'
+        items = f'<span class="bad">{count:,} ({row.result.items:,} of {row.result.whole:,})</span>'
     return (
         html.escape(row.name),
         bar(score, goal / row.full if goal else None),
@@ -89,11 +97,10 @@ def _published(entry: Published | None, value: float | None) -> str:
 
 def protocol(found: Mapping[str, Any]) -> str:
     """A protocol on one line, as HTML."""
-    if not found:
+    told = [(str(key), _plain(value)) for key, value in found.items() if key not in _IN_THE_ROW]
+    if not told:
         return '<span class="bad">no protocol: nobody can say what this number means</span>'
-    return " · ".join(
-        f"{html.escape(str(key))} <code>{html.escape(_plain(value))}</code>" for key, value in found.items()
-    )
+    return " · ".join(f"{html.escape(key)} <code>{html.escape(value)}</code>" for key, value in told)
 
 
 def _plain(value: Any) -> str:
@@ -142,20 +149,28 @@ def _radar(folder: Path, found: Sequence[Row]) -> str:
 
 
 def _categories(results: Sequence[Result]) -> str:
-    tables = []
-    for result in results:
-        metrics = [*dict.fromkeys(key for found in result.categories.values() for key in found if key != "n")]
-        if not metrics:
-            continue
+    tables = [_by_category(result) for result in results]
+    return f"<h2>By category</h2><div class='side'>{''.join(tables)}</div>" if any(tables) else ""
+
+
+def _by_category(result: Result) -> str:
+    """A row a category, or a row a metric where there are more of those."""
+    metrics = [*dict.fromkeys(key for found in result.categories.values() for key in found if key != "n")]
+    if not metrics:
+        return ""
+    values = {name: [units(found.get(metric), 100) for metric in metrics] for name, found in result.categories.items()}
+    header: tuple[str, ...]
+    if len(metrics) > len(values):
+        header = (heading(result), *map(html.escape, values))
+        lines = [((html.escape(m), *(own[i] for own in values.values())), "") for i, m in enumerate(metrics)]
+    else:
+        header = (heading(result), "", *map(html.escape, metrics), "items")
         lines = []
         for name, found in result.categories.items():
             first = found.get(metrics[0])
             shown = bar({"value": first, "low": first, "high": first}, None)
-            values = [units(found.get(metric), 100) for metric in metrics]
-            lines.append(((html.escape(name), shown, *values, units(found.get("n"), 1).removesuffix(".0")), ""))
-        header = (heading(result), "", *map(html.escape, metrics), "items")
-        tables.append(f"<div class='wide'>{table(header, lines)}</div>")
-    return f"<h2>By category</h2><div class='side'>{''.join(tables)}</div>" if tables else ""
+            lines.append(((html.escape(name), shown, *values[name], units(found.get("n"), 1).removesuffix(".0")), ""))
+    return f"<div class='wide'>{table(header, lines)}</div>"
 
 
 def _unreadable(result: Result) -> str:
