@@ -63,7 +63,7 @@ def test_every_kind_of_task(loaded: Loaded, root: Path, tmp_path: Path) -> None:
         if result["task"] not in ("touchstone", "mme"):
             assert result["scores"]
             for score in result["scores"].values():
-                assert 0 <= score["value"]
+                assert score["value"] >= 0
             assert all(row["score"] is not None for row in rows)
     written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert {task["task"] for task in written["tasks"]} == set(TASKS)
@@ -164,7 +164,7 @@ def test_option_losses_are_those_of_training(loaded: Loaded) -> None:
 def test_a_missing_picture_is_told_before_anything_is_asked(loaded: Loaded, tmp_path: Path) -> None:
     worlds.vqav2(tmp_path)
     (tmp_path / "coco/val2014/COCO_val2014_000000000002.jpg").unlink()
-    with pytest.raises(DataError, match="1 of 5 items have no picture.*COCO_val2014_000000000002"):
+    with pytest.raises(DataError, match=r"1 of 5 items have no picture.*COCO_val2014_000000000002"):
         evaluate_tasks(loaded, ["vqav2"], settings(tmp_path, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -198,7 +198,7 @@ def test_predictions_that_do_not_fit(rows: list[dict[str, Any]], message: str, r
 def test_two_ranks_answer_what_one_does(loaded: Loaded, root: Path, tmp_path: Path) -> None:
     evaluate_tasks(loaded, ["vqav2"], settings(root, tmp_path / "one"))
     command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "-m", "qwenvl"),
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "qwenvl"),
         *("eval", "--model", str(loaded.folder), "--tasks", "vqav2", "--data", str(root), "--batch-size", "2"),
         *("--out", str(tmp_path / "two")),
     ]
@@ -212,3 +212,20 @@ def test_two_ranks_answer_what_one_does(loaded: Loaded, root: Path, tmp_path: Pa
         "protocol.json",
         "result.json",
     ]
+
+
+def test_a_broken_picture_is_named(loaded: Loaded, tmp_path: Path) -> None:
+    worlds.vqav2(tmp_path)
+    whole = (tmp_path / "coco/val2014/COCO_val2014_000000000003.jpg").read_bytes()
+    (tmp_path / "coco/val2014/COCO_val2014_000000000003.jpg").write_bytes(whole[:-60])
+    with pytest.raises(DataError, match="the picture of item 30"):
+        evaluate_tasks(loaded, ["vqav2"], settings(tmp_path, tmp_path / "out"))
+
+
+def test_predictions_do_not_replace_a_models_answers(loaded: Loaded, root: Path, tmp_path: Path) -> None:
+    evaluate_tasks(loaded, ["vqav2"], settings(root, tmp_path))
+    before = answers(tmp_path, "vqav2")
+    file = worlds.write(tmp_path / "said.json", [{"question_id": 10, "answer": "red"}])
+    with pytest.raises(EvaluationError, match="another protocol"):
+        score_predictions("vqav2", file, settings(root, tmp_path))
+    assert answers(tmp_path, "vqav2") == before

@@ -57,6 +57,15 @@ def test_progress_counts_every_example(loaded: Loaded, examples: list[Example]) 
     assert generate(loaded.model, loaded.tokenizer, [], Generation()) == []
 
 
+def test_an_answer_is_as_long_as_it_must_be(loaded: Loaded, examples: list[Example]) -> None:
+    free = generate(loaded.model, loaded.tokenizer, examples[:1], Generation(max_new_tokens=12))[0]
+    stop = (free[2],)
+    short = Generation(max_new_tokens=12, stop=stop)
+    assert len(generate(loaded.model, loaded.tokenizer, examples[:1], short)[0]) <= 2
+    longer = dataclasses.replace(short, min_new_tokens=8)
+    assert len(generate(loaded.model, loaded.tokenizer, examples[:1], longer)[0]) >= 8
+
+
 def test_an_answer_ends_before_its_stop(loaded: Loaded, examples: list[Example]) -> None:
     free = generate(loaded.model, loaded.tokenizer, examples[:1], Generation(max_new_tokens=12, stop=()))[0]
     assert len(free) == 12

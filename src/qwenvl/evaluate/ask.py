@@ -86,10 +86,19 @@ def _ready(asking: Asking, items: Sequence[Item]) -> _Ready:
         # ranking makes its own rows of each prompt
         tensors = {} if asking.benchmark.kind == "rank" else inputs(asking.model, asking.tokenizer, examples)
     except (ImageError, OSError) as error:
-        raise DataError(
-            f"{asking.benchmark.name}: a picture of items {items[0].id} … {items[-1].id}: {error}"
-        ) from None
+        raise DataError(f"{asking.benchmark.name}: {_broken(items, images) or error}") from None
     return _Ready(items, images, examples, tensors)
+
+
+def _broken(items: Sequence[Item], images: Sequence[Image | None]) -> str:
+    """Which of some pictures can not be decoded, and why."""
+    for item, image in zip(items, images, strict=True):
+        try:
+            if image is not None:
+                image.pil()
+        except (ImageError, OSError) as error:
+            return f"the picture of item {item.id}: {error}"
+    return ""
 
 
 def _example(asking: Asking, item: Item, image: Image | None) -> Example:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from qwenvl.evaluate.benchmarks.registry import SCENES, benchmarks, chosen
 from qwenvl.evaluate.locate import locate
 from qwenvl.evaluate.predictions import read_predictions
 from qwenvl.evaluate.prompts import Opener, picture_of
-from qwenvl.evaluate.protocol import differences, model_of, protocol_of
+from qwenvl.evaluate.protocol import differences, digest, model_of, protocol_of
 from qwenvl.evaluate.tally import row_of, tally
 from qwenvl.model.load import Loaded
 
@@ -64,7 +64,8 @@ def evaluate_tasks(loaded: Loaded, tasks: Sequence[str], settings: Settings) -> 
     known = benchmarks()
     places = {name: locate(known[name], settings.data, settings.given) for name in names if name != SCENES}
     rank, world = _ranks()
-    about = model_of(loaded.folder, str(loaded.model.dtype).removeprefix("torch."), str(loaded.model.device))
+    dtype, device = str(loaded.model.dtype).removeprefix("torch."), str(loaded.model.device)
+    about = model_of(loaded.folder, dtype, device) if rank == 0 else {}
     results = []
     for name in names:
         if name == SCENES:
@@ -90,9 +91,11 @@ def score_predictions(task: str, file: Path, settings: Settings) -> Result:
     data = locate(benchmark, settings.data, settings.given)
     items = _items(benchmark, data, settings.limit)
     said = read_predictions(file, items)
-    protocol = protocol_of(benchmark, data, 0, settings.seed, settings.limit, {"predictions": file.name})
+    about = {"predictions": {"file": file.name, "digest": digest(file)}}
+    protocol = protocol_of(benchmark, data, 0, settings.seed, settings.limit, about)
     # nobody knows how they came about
     protocol |= {"prompt": None, "decoding": None, "few_shot": None}
+    _same_protocol(settings.out / benchmark.name, protocol)
     opener = Opener(data.pictures)
     rows: dict[str, dict[str, Any]] = {}
     for item in items:
@@ -136,7 +139,7 @@ def _one(
     opener = Opener(data.pictures)
     _all_there(benchmark, items, opener)
     answers = Answers(settings.out / benchmark.name, rank)
-    protocol = protocol_of(benchmark, data, shots, settings.seed, settings.limit, about)
+    protocol = protocol_of(benchmark, data, shots, settings.seed, settings.limit, about) if rank == 0 else {}
     if rank == 0:
         _same_protocol(answers.folder, protocol)
     _barrier(world)
@@ -207,8 +210,6 @@ def _same_protocol(folder: Path, protocol: Mapping[str, Any]) -> None:
 
 
 def _with_examples(asking: Asking, items: Sequence[Item], settings: Settings) -> Asking:
-    from dataclasses import replace
-
     data = locate(asking.benchmark, settings.data, settings.given, train=True)
     train = list(asking.benchmark.items(data))
     tested = frozenset(picture_of(item) for item in items) - {""}

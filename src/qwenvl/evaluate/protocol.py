@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from typing import Any
 import qwenvl
 from qwenvl.evaluate.benchmarks.benchmark import Benchmark, Data
 
-SAME = ("task", "split", "prompt", "decoding", "few_shot", "seed", "limit", "data", "checkpoint", "dtype")
+SAME = (
+    *("task", "split", "prompt", "decoding", "few_shot", "seed", "limit", "data"),
+    *("checkpoint", "dtype", "predictions"),
+)
 """What must be the same for answers to stand in one file."""
 
 
@@ -21,7 +25,6 @@ def protocol_of(
     benchmark: Benchmark, data: Data, few_shot: int, seed: int, limit: int | None, model: Mapping[str, Any]
 ) -> dict[str, Any]:
     """All that decides a score, as plain JSON; `model` is of `model_of`, or says whose answers are scored."""
-    names = [*benchmark.each, *benchmark.whole]
     return {
         "task": benchmark.name,
         "title": benchmark.title,
@@ -33,7 +36,7 @@ def protocol_of(
         "few_shot": few_shot or benchmark.shots,
         "seed": seed,
         "limit": limit,
-        "metrics": names,
+        "metrics": {name: _about(metric) for name, metric in {**benchmark.each, **benchmark.whole}.items()},
         "data": {"file": data.path.name, "reader": data.format, "options": data.query, "digest": digest(data.path)},
         **model,
         "versions": versions(),
@@ -95,6 +98,11 @@ def commit() -> str | None:
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The names of `SAME` in which two protocols differ."""
     return [name for name in SAME if before.get(name) != now.get(name)]
+
+
+def _about(metric: Callable[..., Any]) -> str:
+    """What a metric says of itself."""
+    return (inspect.getdoc(metric) or "").split("\n\n")[0].replace("\n", " ")
 
 
 def _git(folder: Path, *arguments: str) -> str:

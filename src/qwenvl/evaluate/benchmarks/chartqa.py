@@ -10,10 +10,12 @@ from qwenvl.evaluate.benchmarks.benchmark import Answer, Benchmark
 
 
 def _relaxed(answer: Answer) -> float:
+    """Relaxed accuracy: 5 % of the true number."""
     return max((float(metrics.relaxed_accuracy(answer.text, true)) for true in answer.item.answers), default=0.0)
 
 
 def _reference(answer: Answer) -> float:
+    """Relaxed accuracy as the reference counts it: 5 % of the predicted number."""
     answers = answer.item.answers
     return max((float(metrics.relaxed_accuracy(answer.text, true, qwen_compat=True)) for true in answers), default=0.0)
 

@@ -8,10 +8,12 @@ from qwenvl.evaluate.benchmarks.benchmark import Answer, Benchmark
 
 
 def _cleaned(answer: Answer) -> float:
+    """Exact match after the reference's clean-up of the answer."""
     return float(any(metrics.gqa_match(answer.text, true) for true in answer.item.answers))
 
 
 def _official(answer: Answer) -> float:
+    """Exact equality, as GQA's own evaluation."""
     return float(any(metrics.gqa_match(answer.text, true, official=True) for true in answer.item.answers))
 
 
