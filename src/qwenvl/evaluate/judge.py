@@ -13,8 +13,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from qwenvl.data.dialogues.llm.cache import Cache, Reply, Spent, request_key
+from qwenvl.data.dialogues.llm.cache import Cache, Reply, Spent
 from qwenvl.data.dialogues.llm.client import Client, NoReply
+from qwenvl.data.dialogues.llm.request import request_of
 from qwenvl.data.dialogues.llm.settings import LanguageModel
 from qwenvl.data.engine.errors import StopRun
 from qwenvl.evaluate.metrics.judge import HIGHEST, parse_judge
@@ -165,19 +166,12 @@ class _Asker:
         return Verdict(first, None, None, text, why)
 
     async def _reply(self, messages: Sequence[dict[str, str]], attempt: int) -> Reply:
-        settings = self._settings
-        request: dict[str, Any] = {
-            "model": settings.model,
-            "messages": list(messages),
-            "temperature": settings.temperature,
-            "max_tokens": settings.max_tokens,
-        }
-        key = request_key({**request, "base_url": settings.base_url, "attempt": attempt})
+        request, key = request_of(self._settings, messages, attempt)
         known = self._cache.find(key)
         if known is not None:
             return known
         reply = await self._client.ask(request)
-        self._cache.keep(key, reply, settings.model)
+        self._cache.keep(key, reply, self._settings.model)
         self._unanswered = 0
         return reply
 

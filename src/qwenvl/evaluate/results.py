@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,7 +221,8 @@ def _answer(line: bytes, where: str) -> Answer:
 def _texts(targets: Any) -> tuple[str, ...]:
     if targets is None:
         return ()
-    return tuple(map(str, targets)) if isinstance(targets, list) else (str(targets),)
+    # a split repeats its answers many thousand times
+    return tuple(sys.intern(str(target)) for target in (targets if isinstance(targets, list) else [targets]))
 
 
 def _places(value: Any, where: str) -> tuple[tuple[Box, ...], tuple[Box, ...]]:
