@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 PART = 8
 SOURCES = Path(__file__).parents[1] / "src"
@@ -92,7 +93,7 @@ def measure(corpus: Path, world: int) -> dict[str, tuple[float, str]]:
     gc.freeze()
     for index, stage in enumerate(recipe.stages):
         settings = settings_of(stage, index, recipe.seed, recipe.model_spec.adapter.queries, Ranks(0, world))
-        batches = iter(Batches([(source, 1.0)], tokenizer, settings, **shared))
+        batches = iter(Batches([_part(source)], tokenizer, settings, **shared))
         count, spent, digest = stage.steps // PART, 0.0, hashlib.blake2b(digest_size=16)
         for _ in range(count):
             begun = time.process_time()
@@ -105,6 +106,15 @@ def measure(corpus: Path, world: int) -> dict[str, tuple[float, str]]:
             digest.update(json.dumps(rest, sort_keys=True).encode())
         found[stage.name] = (1000 * spent / count, digest.hexdigest())
     return found
+
+
+def _part(source: Any) -> Any:
+    try:
+        from qwenvl.data.mixture import Part
+    except ImportError:
+        # earlier versions had no mixtures
+        return source, 1.0
+    return Part(source)
 
 
 if __name__ == "__main__":

@@ -153,6 +153,7 @@ class Recipe:
     `init` is a checkpoint to go on from (a folder, or "nano" for the one that ships); its sizes and its tokenizer are
     taken then, and `model` and `tokenizer` must be left out. With `lora`, its weights stay as they are and what a stage
     trains are the low-rank additions of the parts it names. `ranks` processes train together and share the cores.
+    `wording` is a file of paraphrases of the prompts (`qwenvl.tasks.wording`).
     """
 
     name: str
@@ -162,6 +163,7 @@ class Recipe:
     corpus: CorpusSpec | None = None
     init: str | None = None
     lora: LoraSpec | None = None
+    wording: str | None = None
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     ranks: int = 1

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image as PILImage
 
 from qwenvl.data.corpus import make_scenes, store_sources
-from qwenvl.data.shards import ShardReader
+from qwenvl.data.shards import ShardReader, write_shards
 from qwenvl.data.sources import DataError
+from qwenvl.sample import Record
 
 pytest.importorskip("pyarrow")
 
@@ -51,3 +52,14 @@ def test_own_files_are_read_once_with_their_pictures_from_the_root(
     assert len(store_sources([data], tmp_path / "with", quiet=True, image_root=pictures)) == 2
     with pytest.raises(DataError, match="start over with --fresh"):
         store_sources([data], tmp_path / "with", quiet=True)
+
+
+def test_a_folder_of_shards_is_taken_as_it_is(tmp_path: Path) -> None:
+    write_shards([Record("a", "s", texts=("words",))], tmp_path / "corpus")
+    run = tmp_path / "run" / "corpus"
+    for _ in range(2):
+        assert store_sources([tmp_path / "corpus"], run, quiet=True).read_shard(0)[0].texts == ("words",)
+    assert run.is_symlink() and run.resolve() == (tmp_path / "corpus").resolve()
+    write_shards([Record("b", "s", texts=("others",))], tmp_path / "other")
+    with pytest.raises(DataError, match=r"was made from other data than .*other.*--fresh"):
+        store_sources([tmp_path / "other"], run, quiet=True)

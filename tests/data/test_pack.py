@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwenvl.data.pack import Packer, Row, fill, row_images
+from qwenvl.data.pack import LOOK, Packer, Row, fill, join, row_images
 from qwenvl.sample import Image, Task
 from qwenvl.text.render import Example, ImageSlot
 
@@ -108,3 +108,34 @@ def test_a_picture_used_twice_is_encoded_once(same: bool) -> None:
     pictures, index = row_images(rows)
     assert len(pictures) == (1 if same else 2)
     assert index == [0, 0 if same else 1]
+
+
+def test_rows_of_log_normal_lengths_are_full_and_in_order_within_reason() -> None:
+    rng = random.Random(0)
+    packer = Packer(2048, buffer=1000)
+    plans = []
+    for draw in range(5000):
+        plans += packer.plan([example(None, max(8, min(2048, round(rng.lognormvariate(5.3, 0.8)))), "text")], draw)
+    used = sum(group.length for groups in plans for group in groups)
+    assert used > 0.98 * 2048 * len(plans)
+    for number, groups in enumerate(plans):
+        draws = [group.draw for group in groups]
+        # the oldest that waits is in the row, and no other is taken from further behind it than the packer looks
+        taken = {group.draw for earlier in plans[:number] for group in earlier}
+        assert draws[0] == next(draw for draw in range(5000) if draw not in taken)
+        assert len([draw for draw in range(draws[0], max(draws)) if draw not in taken]) <= LOOK
+
+
+def test_a_plan_counts_what_its_row_has() -> None:
+    rng = random.Random(1)
+    packer = Packer(96, buffer=6)
+    seen = 0
+    for draw in range(80):
+        samples = [example(draw if rng.random() < 0.7 else None, rng.randint(4, 40)) for _ in range(rng.randint(1, 4))]
+        for groups in packer.plan(samples, draw):
+            row = join(groups)
+            assert sum(group.length for group in groups) == len(row.ids)
+            assert sum(group.supervised for group in groups) == sum(label != -100 for label in row.labels)
+            assert sum(group.runs for group in groups) == len(row.slots)
+            seen += 1
+    assert seen > 20

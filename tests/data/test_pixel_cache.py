@@ -42,13 +42,21 @@ def test_a_picture_is_decoded_once_a_size(decoded: list[tuple[str, int]]) -> Non
     assert decoded == [(picture(7).key, 4), (picture(7).key, 8)]
 
 
-def test_the_first_ones_go_where_there_is_no_room(decoded: list[tuple[str, int]]) -> None:
+def test_what_is_held_stays_where_there_is_no_room(decoded: list[tuple[str, int]]) -> None:
     cache = PixelCache(limit=2 * 4 * 4 * 3)
     for shade in (1, 2, 3, 2, 3, 1):
         cache.squashed(picture(shade), 4)
-    assert [key for key, _ in decoded] == [picture(shade).key for shade in (1, 2, 3, 1)]
+    assert [key for key, _ in decoded] == [picture(shade).key for shade in (1, 2, 3, 3)]
     # larger than all the room: given all the same, and not kept
     assert cache.squashed(picture(1), 16).shape == (16, 16, 3)
+
+
+def test_those_of_another_size_make_room(decoded: list[tuple[str, int]]) -> None:
+    cache = PixelCache(limit=5 * 4 * 4 * 3)
+    for shade, size in ((1, 4), (2, 4), (3, 8), (3, 8), (2, 4), (4, 8)):
+        cache.squashed(picture(shade), size)
+    assert decoded == [(picture(shade).key, size) for shade, size in ((1, 4), (2, 4), (3, 8), (4, 8))]
+    assert cache._held <= cache.limit
 
 
 def test_decoded_pictures_are_not_kept_by_their_place_in_memory(decoded: list[tuple[str, int]]) -> None:

@@ -60,7 +60,7 @@ def test_every_kind_of_task(loaded: Loaded, root: Path, tmp_path: Path) -> None:
         rows = answers(tmp_path, result["task"])
         assert len(rows) == result["items"] == result["expected"]
         assert result["protocol"]["checkpoint"]
-        if result["task"] not in ("touchstone", "mme"):
+        if result["task"] != "touchstone":
             assert result["scores"]
             for score in result["scores"].values():
                 assert score["value"] >= 0
@@ -217,7 +217,7 @@ def test_two_ranks_answer_what_one_does(loaded: Loaded, root: Path, tmp_path: Pa
 def test_a_broken_picture_is_named(loaded: Loaded, tmp_path: Path) -> None:
     worlds.vqav2(tmp_path)
     whole = (tmp_path / "coco/val2014/COCO_val2014_000000000003.jpg").read_bytes()
-    (tmp_path / "coco/val2014/COCO_val2014_000000000003.jpg").write_bytes(whole[:-60])
+    (tmp_path / "coco/val2014/COCO_val2014_000000000003.jpg").write_bytes(whole[:-12])
     with pytest.raises(DataError, match="the picture of item 30"):
         evaluate_tasks(loaded, ["vqav2"], settings(tmp_path, tmp_path / "out"))
 

@@ -92,6 +92,7 @@ def test_both_orders_are_asked_kept_and_told(tmp_path: Path, capsys: pytest.Capt
     tsv, out = tmp_path / "t.tsv", tmp_path / "out"
     write_tsv(tsv, 4)
     write_answers(out / "touchstone", [2, 0, 1], cut='{"id": "3", "ans')
+    (out / "results.json").write_text('{"tasks": []}')
     with endpoint(like_mine) as server:
         assert judged(out, tsv, server.base_url) == 0
         # the reply that can't be read was asked for again
@@ -106,6 +107,7 @@ def test_both_orders_are_asked_kept_and_told(tmp_path: Path, capsys: pytest.Capt
     found = json.loads((out / "touchstone" / "result.json").read_text())
     assert found["scores"]["score"]["value"] == pytest.approx((7 * 3 + 6 * 2) / 5 / 10)
     assert found["scores"]["reference_score"]["value"] == pytest.approx((9 * 3 + 10 * 2) / 5 / 10)
+    assert json.loads((out / "results.json").read_text())["tasks"] == [found]
     assert found["categories"]["c1"]["n"] == 2 and found["items"] == 3 and found["expected"] == 4
     assert found["protocol"]["prompt"] == "as asked" and found["protocol"]["judge"]["model"] == "j"
     answers = list(read_answers(out / "touchstone"))

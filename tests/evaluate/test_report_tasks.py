@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from qwenvl.evaluate.benchmarks.registry import benchmarks
 from qwenvl.evaluate.beside import rows
 from qwenvl.evaluate.gallery import chosen, inside
 from qwenvl.evaluate.published import PUBLISHED
 from qwenvl.evaluate.report_tasks import write_task_report
-from qwenvl.evaluate.results import ResultsError, read_answers, read_result, read_results
+from qwenvl.evaluate.results import Result, ResultsError, read_answers, read_result, read_results
 
 PROTOCOL = {"prompt": "{question} Answer:\n", "decoding": {"max_new_tokens": 10}, "checkpoint": "12ab"}
 
@@ -177,3 +178,26 @@ def test_empty_boxes_are_none(tmp_path: Path) -> None:
     folder = write(tmp_path, "x", "", {}, [answer(0, True, boxes={"found": [], "true": [[0, 0, 1, 1], [1, 1, 2, 2]]})])
     (found,) = read_answers(folder)
     assert found.boxes == () and len(found.truth) == 2
+
+
+def test_every_benchmark_that_the_paper_tells_finds_its_number() -> None:
+    unpublished = {"coco", "infographicvqa", "chartqa_human", "chartqa_augmented"}
+    for benchmark in benchmarks().values():
+        metrics = [*benchmark.each, *benchmark.whole]
+        if not metrics:
+            continue
+        result = Result(
+            task=benchmark.name,
+            split=benchmark.split,
+            items=1,
+            expected=1,
+            scores={metric: score(0.5) for metric in metrics},
+            published=None,
+            categories={},
+            protocol={},
+            unreadable={},
+            folder=Path(),
+        )
+        found = [row for row in rows([result]) if row.published]
+        assert len(found) == (benchmark.name not in unpublished), benchmark.name
+        assert all(row.metric == metrics[0] for row in found), benchmark.name

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from qwenvl.cli import main
 from qwenvl.config import load_recipe
-from qwenvl.data.loader import Batches, MemoryShards, Settings, Share
+from qwenvl.data.loader import Batches, Settings
+from qwenvl.data.mixture import MemoryShards, Part, Share
 from qwenvl.data.synth.scenes import scene_record
 from qwenvl.model import QwenVLConfig, QwenVLForConditionalGeneration
 from qwenvl.model.load import PACKAGED, load
@@ -73,7 +74,7 @@ def best_tokens(folder: Path | str) -> Tensor:
     side, slots = model.config.vision_config.image_size, model.config.num_queries
     records = [scene_record(0, index, "val") for index in range(24)]
     settings = Settings({"grounding": Share(1.0, 1)}, side, slots, 256, 6, 0)
-    batch = next(iter(Batches([(MemoryShards(records), 1.0)], loaded.tokenizer, settings)))
+    batch = next(iter(Batches([Part(MemoryShards(records))], loaded.tokenizer, settings)))
     tensors = to_tensors(batch, True, torch.device("cpu"))
     with torch.no_grad():
         logits = model(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from qwenvl.data.loader import Batch, Batches, MemoryShards, Settings, Share
+from qwenvl.data.loader import Batch, Batches, Settings
+from qwenvl.data.mixture import MemoryShards, Part, Share
 from qwenvl.data.pack import Group, join
 from qwenvl.sample import Record
 from qwenvl.tasks import TASKS
@@ -23,7 +24,7 @@ CPU = torch.device("cpu")
 def batches(records: list[Record], tokenizer: QwenTokenizer, **changes: object) -> Batches:
     tasks = {"vqa": Share(1.0, 4), "referring": Share(1.0, 3), "grounding": Share(0.5, 1), "text": Share(0.3, 1)}
     values: dict[str, object] = dict(tasks=tasks, image_size=32, slots_per_image=4, sequence=200, rows=4, seed=5)
-    return Batches([(MemoryShards(records), 1.0)], tokenizer, Settings(**{**values, **changes}))  # type: ignore[arg-type]
+    return Batches([Part(MemoryShards(records))], tokenizer, Settings(**{**values, **changes}))  # type: ignore[arg-type]
 
 
 def losses(model: torch.nn.Module, batch: Batch) -> list[float]:
@@ -96,7 +97,7 @@ def test_the_stream_continues_from_any_state(records: list[Record], tokenizer: Q
     whole = [batch for _, batch in zip(range(12), batches(records, tokenizer), strict=False)]
     again = batches(records, tokenizer)._settings
     state = whole[stop - 1].state
-    rest = Batches([(MemoryShards(records), 1.0)], tokenizer, again, state)
+    rest = Batches([Part(MemoryShards(records))], tokenizer, again, state)
     for expected, batch in zip(whole[stop:], rest, strict=False):
         assert expected.state == batch.state
         for name in ("ids", "labels", "positions", "segments", "branches", "pixels", "image_index"):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from qwenvl.data.loader import Batch, Batches, MemoryShards, Settings, Share
+from qwenvl.data.loader import Batch, Batches, Settings
+from qwenvl.data.mixture import MemoryShards, Part, Share
 from qwenvl.sample import Record, Task
 from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train.build import build_model
@@ -24,7 +25,7 @@ CPU = torch.device("cpu")
 
 def batch_of(records: list[Record], tokenizer: QwenTokenizer, tasks: dict[Task, Share], rows: int = 2) -> Batch:
     settings = Settings(tasks, 32, 4, 512, rows, 0)
-    return next(iter(Batches([(MemoryShards(records), 1.0)], tokenizer, settings)))
+    return next(iter(Batches([Part(MemoryShards(records))], tokenizer, settings)))
 
 
 def test_regions_are_the_records(records: list[Record], tokenizer: QwenTokenizer) -> None:

@@ -8,7 +8,8 @@ import torch
 from PIL import Image as PILImage
 
 from qwenvl.config import Stage, TaskShare
-from qwenvl.data.loader import Batches, MemoryShards, Settings, Share
+from qwenvl.data.loader import Batches, Settings
+from qwenvl.data.mixture import MemoryShards, Part, Share
 from qwenvl.sample import Box, Image, Phrase, Record
 from qwenvl.serve.engine import Generation, generate
 from qwenvl.tasks import referring
@@ -49,7 +50,7 @@ def test_overfits_to_the_right_boxes() -> None:
     freeze(model, stage.trains)
     optimizers = Optimizers(model, stage)
     settings = Settings({"referring": Share(1.0, 1)}, 32, 4, 160, 2, 0)
-    stream = iter(Batches([(MemoryShards(records), 1.0)], tokenizer, settings))
+    stream = iter(Batches([Part(MemoryShards(records))], tokenizer, settings))
     for step in range(stage.steps):
         batch = next(stream)
         loss = next_token(model, batch, batch.supervised, isolate=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from qwenvl.cli import data_clean, data_dialogues, data_explain, data_tune
+from qwenvl.cli import data_build, data_clean, data_describe, data_dialogues, data_explain, data_tune
 from qwenvl.cli.options import Verbs, group, positive, verb
 
 
@@ -14,6 +14,8 @@ def add(verbs: Verbs) -> None:
     within = group(verbs, "data", "make data")
     add_make_scenes(within)
     data_clean.add(within)
+    data_build.add(within)
+    data_describe.add(within)
     data_dialogues.add(within)
     data_explain.add(within)
     data_tune.add(within)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from qwenvl.cli.errors import UsageError
-from qwenvl.cli.options import Verbs, positive, verb
+from qwenvl.cli.options import Verbs, engine_options, positive, verb
 
 _COLUMNS = ("image", "caption", "key", "url")
 
@@ -30,13 +30,7 @@ def add(verbs: Verbs) -> None:
         metavar="WHAT=NAME",
         help=f"the column that holds the {', '.join(_COLUMNS)}, where it has no usual name (repeatable)",
     )
-    p.add_argument("--workers", type=positive, help="processes, or with ray units at a time (default: the cores)")
-    p.add_argument("--engine", choices=("pool", "ray"), default="pool", help="this machine (default), or a Ray cluster")
-    p.add_argument("--ray-address", metavar="ADDRESS", help="the cluster: auto, host:port, ray://…")
-    p.add_argument(
-        "--memory", type=positive, default=192, metavar="MIB", help="for rules on the whole set (default: %(default)s)"
-    )
-    p.add_argument("--fresh", action="store_true", help="start over instead of continuing what is there")
+    engine_options(p)
     p.add_argument(
         "--dry-run", type=positive, metavar="N", help="only judge about N pairs, spread over the input; writes nothing"
     )

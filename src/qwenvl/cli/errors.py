@@ -16,6 +16,10 @@ _EXTRAS = {
     "torchao": "quantize",
     "ray": "ray",
     "openai": "llm",
+    "playwright": "html",
+    **dict.fromkeys(("cv2", "fontTools"), "documents"),
+    "pypdfium2": "pdf",
+    "fastwarc": "warc",
 }
 
 

@@ -64,6 +64,17 @@ def image_root_option(p: argparse.ArgumentParser) -> None:
     )
 
 
+def engine_options(p: argparse.ArgumentParser) -> None:
+    """--workers, --engine, --ray-address, --memory and --fresh."""
+    p.add_argument("--workers", type=positive, help="processes, or with ray units at a time (default: the cores)")
+    p.add_argument("--engine", choices=("pool", "ray"), default="pool", help="this machine (default), or a Ray cluster")
+    p.add_argument("--ray-address", metavar="ADDRESS", help="the cluster: auto, host:port, ray://…")
+    p.add_argument(
+        "--memory", type=positive, default=192, metavar="MIB", help="for rules on the whole set (default: %(default)s)"
+    )
+    p.add_argument("--fresh", action="store_true", help="start over instead of continuing what is there")
+
+
 def positive(text: str) -> int:
     """The type of an option that counts something."""
     if not text.isdecimal() or int(text) < 1:

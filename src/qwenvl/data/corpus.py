@@ -68,11 +68,15 @@ def store_sources(
     quiet: bool = False,
     image_root: Path | None = None,
 ) -> ShardReader:
-    """Read the user's files once into shards, pictures copied in; what is skipped is printed by file and line.
+    """Read the user's files once into shards, pictures copied in; what is skipped is printed by file and line. A single
+    folder of shards is not copied: `folder` becomes a link to it.
 
     The rows' pictures are looked for in `image_root`, without one in the folder of each file. Raises DataError when a
     file has no usable row, when `folder` was made from other files, and, with `strict`, at the first bad row.
     """
+    stored = (folder / MANIFEST).is_file() and not folder.is_symlink()
+    if len(files) == 1 and (Path(files[0]) / MANIFEST).is_file() and not stored:
+        return _linked(Path(files[0]).resolve(), folder)
     names = [str(Path(file).resolve()) if Path(file).exists() else str(file) for file in files]
     meta: dict[str, Any] = {"files": names, "image_root": str(image_root.resolve()) if image_root else None}
     if (folder / MANIFEST).is_file():
@@ -85,6 +89,21 @@ def store_sources(
     if bad.count or not quiet:
         print(bad.summary())
     return ShardReader(folder)
+
+
+def _linked(corpus: Path, folder: Path) -> ShardReader:
+    """A folder of shards is a corpus already, and may be too large to copy."""
+    if folder.is_symlink() and folder.resolve() == corpus:
+        return ShardReader(folder)
+    if folder.is_symlink():
+        raise DataError(
+            f"{folder} was made from other data than {corpus}: choose another --out, or start over with --fresh"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    reader = ShardReader(corpus)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.symlink_to(corpus, target_is_directory=True)
+    return reader
 
 
 def _counted(records: Iterator[Record], bar: Any) -> Iterator[Record]:

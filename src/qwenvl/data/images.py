@@ -122,7 +122,10 @@ def squashed(image: Image | PILImage.Image, size: int) -> PILImage.Image:
     The one rule by which the model sees a picture, as in the reference's pre-processing. Raises ImageError where the
     picture can not be decoded.
     """
-    return _rgb(image).resize((size, size), PILImage.Resampling.BICUBIC)
+    picture = _rgb(image)
+    # Pillow would copy it
+    same = picture.size == (size, size)
+    return picture if same else picture.resize((size, size), PILImage.Resampling.BICUBIC)
 
 
 def reduced(image: Image | PILImage.Image, size: int) -> PILImage.Image:

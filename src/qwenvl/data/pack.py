@@ -1,18 +1,25 @@
 """Packs Examples of one task into rows of a fixed length; samples about one picture share its slots.
 
 The paper packs stage 2 by task (section 3.2). A row is filled by an exact knapsack over a bounded buffer: the oldest
-group always goes in, so that odd lengths do not starve, then the subset that leaves the least space. An image is never
-cut: groups are whole or, where a group is too long for a row, its last samples go to a group of their own.
+group always goes in, so that odd lengths do not starve, then the subset that leaves the least space, looked for from
+the oldest on and no further than where a row is full. An image is never cut: groups are whole or, where a group is too
+long for a row, its last samples go to a group of their own.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from qwenvl.sample import Image, Task
-from qwenvl.text.render import Example, ImageSlot
+from qwenvl.text.render import IGNORED, Example, ImageSlot
+
+LOOK = 256
+"""How many of the oldest groups a row is filled from: some twenty do where lengths are mixed, no number where all are
+equal.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +47,8 @@ class Row:
 class Group:
     """Examples that begin with the same picture, so that its `shared` first tokens are written once.
 
-    `draw` and `indices` name it: which samples of what record draw number `draw` gave to `task`. A checkpoint stores
-    these names, not the tokens.
+    `length` counts the tokens that they take in a row. `draw` and `indices` name it: which samples of what record draw
+    number `draw` gave to `task`. A checkpoint stores these names, not the tokens.
     """
 
     task: Task
@@ -49,26 +56,38 @@ class Group:
     shared: int
     draw: int
     indices: tuple[int, ...]
-    _length: int = field(init=False)
+    length: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self._length = self.shared + sum(len(example.ids) - self.shared for example in self.examples)
+        self.length = self.shared + sum([len(example.ids) - self.shared for example in self.examples])
 
-    def __len__(self) -> int:
-        return self._length
+    @property
+    def supervised(self) -> int:
+        """How many of its tokens are supervised in a row."""
+        total = 0
+        for number, example in enumerate(self.examples):
+            labels = example.labels[1 if number == 0 else self.shared :]
+            total += len(labels) - labels.count(IGNORED)
+        return total
+
+    @property
+    def runs(self) -> int:
+        """How many runs of slots it has in a row."""
+        later = sum(slot.start >= self.shared for example in self.examples[1:] for slot in example.slots)
+        return len(self.examples[0].slots) + later
 
     def add(self, example: Example, index: int) -> None:
         """One more example, which begins with the same picture."""
         self.examples.append(example)
         self.indices += (index,)
-        self._length += len(example.ids) - self.shared
+        self.length += len(example.ids) - self.shared
 
     def take(self, count: int) -> Group:
         """The first `count` examples as a group of their own; they are no longer in this one."""
         part = Group(self.task, self.examples[:count], self.shared, self.draw, self.indices[:count])
         del self.examples[:count]
         self.indices = self.indices[count:]
-        self._length -= len(part) - self.shared
+        self.length -= part.length - self.shared
         return part
 
 
@@ -86,9 +105,15 @@ class Packer:
 
     def add(self, examples: Sequence[Example], draw: int) -> list[Row]:
         """Take samples of one task and one record (drawn as number `draw`); give the rows that are ready."""
+        return [join(groups) for groups in self.plan(examples, draw)]
+
+    def plan(self, examples: Sequence[Example], draw: int) -> list[list[Group]]:
+        """As `add`, each row as the groups that stand in it: for who does not need all of them joined."""
         rows = []
         for group in self.groups(examples, draw):
-            waiting = self.waiting.setdefault(group.task, [])
+            waiting = self.waiting.get(group.task)
+            if waiting is None:
+                waiting = self.waiting[group.task] = []
             waiting.append(group)
             if len(waiting) >= self.buffer:
                 rows.append(self._row(waiting))
@@ -99,7 +124,7 @@ class Packer:
         rows = []
         for waiting in self.waiting.values():
             while waiting:
-                rows.append(self._row(waiting))
+                rows.append(join(self._row(waiting)))
         return rows
 
     def groups(self, examples: Sequence[Example], draw: int) -> list[Group]:
@@ -110,45 +135,51 @@ class Packer:
                 self.dropped[f"{example.task}: longer than {self.length} tokens"] += 1
                 continue
             shared = _shared_prefix(groups[-1].examples[0], example) if groups else 0
-            if shared and len(groups[-1]) + len(example.ids) - shared <= self.length:
+            if shared and groups[-1].length + len(example.ids) - shared <= self.length:
                 groups[-1].add(example, index)
             else:
                 groups.append(Group(example.task, [example], _picture_end(example), draw, (index,)))
         return groups
 
-    def _row(self, waiting: list[Group]) -> Row:
-        chosen = fill(self.length - len(waiting[0]), [len(group) for group in waiting[1:]])
-        picked = [waiting[0], *(waiting[1 + index] for index in chosen)]
-        taken = {0, *(1 + index for index in chosen)}
-        waiting[:] = [group for index, group in enumerate(waiting) if index not in taken]
-        part = _split(waiting, self.length - sum(map(len, picked)))
-        return join([*picked, part] if part else picked)
+    def _row(self, waiting: list[Group]) -> list[Group]:
+        first = waiting.pop(0)
+        chosen = fill(self.length - first.length, (group.length for group in islice(waiting, LOOK)))
+        picked = [first, *(waiting[index] for index in chosen)]
+        for index in reversed(chosen):
+            del waiting[index]
+        space = self.length - sum([group.length for group in picked])
+        part = _split(waiting, space) if space else None
+        return [*picked, part] if part else picked
 
 
-def fill(space: int, lengths: Sequence[int]) -> list[int]:
+def fill(space: int, lengths: Iterable[int]) -> list[int]:
     """Indices of a subset of `lengths` whose sum is as near to `space` as can be without passing it.
 
     Subset sum on bit sets. Among equal sums the earlier entries are preferred, which bounds the age of what waits.
     """
     limit = (1 << (space + 1)) - 1
-    reach = [1]
+    sums, reach, seen = 1, [1], []
     for length in lengths:
-        reach.append((reach[-1] | reach[-1] << length) & limit)
-        if reach[-1] >> space:
+        seen.append(length)
+        sums = (sums | sums << length) & limit
+        reach.append(sums)
+        if sums >> space:
             break
-    total = reach[-1].bit_length() - 1
+    total = sums.bit_length() - 1
     chosen = []
-    for index in range(len(reach) - 2, -1, -1):
+    for index in range(len(seen) - 1, -1, -1):
         if not reach[index] >> total & 1:
             chosen.append(index)
-            total -= lengths[index]
+            total -= seen[index]
     return chosen[::-1]
 
 
 def _split(waiting: Sequence[Group], space: int) -> Group | None:
     """The longest beginning of a waiting group of several samples that fits into `space`, taken off that group."""
     best, take, longest = None, 0, 0
-    for group in waiting:
+    for group in islice(waiting, LOOK):
+        if len(group.examples) == 1:
+            continue
         length = group.shared
         for count, example in enumerate(group.examples[:-1], start=1):
             length += len(example.ids) - group.shared

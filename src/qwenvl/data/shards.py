@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from qwenvl.data.images import encode
 from qwenvl.data.record_json import record_from_json, record_to_json
@@ -36,6 +37,9 @@ _FEATURES = {
     "images": [{"_type": "Image"}],
     "record": {"dtype": "string", "_type": "Value"},
 }
+
+
+T = TypeVar("T")
 
 
 class ShardError(ValueError):
@@ -152,6 +156,8 @@ class ShardWriter:
             # after an error the file is thrown away: closing it would only fail again, on a full disk
             if kind is None:
                 self._writer.close()
+            # or it closes itself when it is collected, with an error that nobody can catch
+            self._writer.is_open = False
         finally:
             self._file.close()
 
@@ -166,15 +172,11 @@ def merge_manifest(folder: str | Path, meta: Mapping[str, Any] | None = None) ->
     for number, path in enumerate(paths):
         if path.stem != f"{number:05d}":
             raise ShardError(f"{folder}: shard {number:05d}.parquet is missing; make the corpus again")
-    shards = [
-        {
-            "file": path.name,
-            "rows": pq.read_metadata(path).num_rows,
-            "bytes": path.stat().st_size,
-            "blake2b": _digest(path),
-        }
-        for path in paths
-    ]
+    shards: list[dict[str, Any]] = []
+    for path in paths:
+        groups = _groups(pq.read_metadata(path))
+        about = {"rows": sum(rows for rows, _ in groups), "groups": groups}
+        shards.append({"file": path.name, **about, "bytes": path.stat().st_size, "blake2b": _digest(path)})
     digest = hashlib.blake2b("".join(str(s["blake2b"]) for s in shards).encode(), digest_size=16).hexdigest()
     return write_manifest(folder, shards, meta, digest)
 
@@ -182,7 +184,9 @@ def merge_manifest(folder: str | Path, meta: Mapping[str, Any] | None = None) ->
 def write_manifest(
     folder: Path, shards: Sequence[Mapping[str, Any]], meta: Mapping[str, Any] | None = None, digest: str | None = None
 ) -> Path:
-    """Write the manifest of shards that are known: each with its file, rows, bytes and, where it was made, blake2b."""
+    """Write the manifest of shards that are known: each with its file, rows, bytes and, where they were made, blake2b
+    and the rows and bytes of its row groups.
+    """
     manifest = {
         "format": FORMAT,
         "columns": list(COLUMNS),
@@ -237,19 +241,67 @@ class ShardReader:
 
         Raises ShardError for a file that is missing or damaged, and at a record that is.
         """
-        pa, pq = _pyarrow()
         path = self._files[index]
+        return _Rows(
+            path, self._table(path, self._rows[index], lambda file: file.read(list(COLUMNS), use_threads=False))
+        )
+
+    @property
+    def blocks(self) -> Sequence[tuple[int, int]]:
+        """How many records each row group of all shards holds, and how many bytes: what is read at once in training.
+
+        Read from the shards themselves where the manifest does not say. Raises ShardError as `read_shard` does.
+        """
+        return [(rows, size) for _, _, _, rows, size in self._blocks]
+
+    def read_block(self, index: int, chosen: Any = None) -> Sequence[Record]:
+        """The records of a row group, as `read_shard`; `chosen` are the places of those that are wanted."""
+        path, group, begin, rows, _ = self._blocks[index]
+        table = self._table(path, rows, lambda file: file.read_row_group(group, list(COLUMNS), use_threads=False))
+        return _Rows(path, table if chosen is None else table.take(chosen), begin, chosen)
+
+    def numbers(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Further columns of whole numbers by name: a numpy array each, row group by row group. Raises ShardError."""
+        last: Path | None = None
+        table: Any = None
+        for path, _, begin, rows, _ in self._blocks:
+            if path != last:
+                last, table = path, self._opened(path, lambda file: file.read(list(names), use_threads=False))
+                missing = [name for name in names if name not in table.column_names]
+                if missing:
+                    raise ShardError(f"{path}: has no column {missing[0]}; make the corpus again")
+            yield {name: table.column(name).slice(begin, rows).to_numpy() for name in names}
+
+    @cached_property
+    def _blocks(self) -> list[tuple[Path, int, int, int, int]]:
+        """Of each row group its file, its number there, the row that it begins with, its rows and bytes."""
+        blocks = []
+        for path, shard in zip(self._files, self.manifest["shards"], strict=True):
+            begin = 0
+            groups = shard.get("groups") or self._opened(path, lambda file: _groups(file.metadata))
+            for number, (rows, size) in enumerate(groups):
+                blocks.append((path, number, begin, int(rows), int(size)))
+                begin += int(rows)
+            if begin != int(shard["rows"]):
+                raise ShardError(f"{path}: {begin} rows, but the manifest says {shard['rows']}; make the corpus again")
+        return blocks
+
+    def _table(self, path: Path, rows: int, read: Callable[[Any], Any]) -> Any:
+        table = self._opened(path, read)
+        if table.num_rows != rows:
+            raise ShardError(f"{path}: {table.num_rows} rows, but the manifest says {rows}; make the corpus again")
+        return table
+
+    @staticmethod
+    def _opened(path: Path, read: Callable[[Any], T]) -> T:
+        pa, pq = _pyarrow()
         try:
-            table = pq.read_table(path, columns=list(COLUMNS), use_threads=False)
+            with pq.ParquetFile(path) as file:
+                return read(file)
         except FileNotFoundError:
             raise ShardError(f"{path}: the shard is missing; make the corpus again") from None
         except (OSError, pa.ArrowException) as error:
             raise ShardError(f"{path}: damaged ({error}); make the corpus again") from error
-        if table.num_rows != self._rows[index]:
-            raise ShardError(
-                f"{path}: {table.num_rows} rows, but the manifest says {self._rows[index]}; make the corpus again"
-            )
-        return _Rows(path, table)
 
     def verify(self) -> None:
         """Compare every shard's bytes, and its digest where it has one, with the manifest's. Raises ShardError naming
@@ -276,8 +328,9 @@ class _Rows(Sequence[Record]):
     Whole ones would be a hundred thousand small objects, which Python's garbage collector walks again and again.
     """
 
-    def __init__(self, path: Path, table: Any) -> None:
+    def __init__(self, path: Path, table: Any, begin: int = 0, chosen: Any = None) -> None:
         self._path, self._columns, self._count = path, [table.column(name) for name in COLUMNS], table.num_rows
+        self._begin, self._chosen = begin, chosen
 
     def __len__(self) -> int:
         return self._count
@@ -294,9 +347,16 @@ class _Rows(Sequence[Record]):
             id, source, images, record = (column[row].as_py() for column in self._columns)
             return record_from_json(id, source, json.loads(record), [image["bytes"] for image in images])
         except (ValueError, TypeError, KeyError, IndexError) as error:
+            place = self._begin + int(row if self._chosen is None else self._chosen[row])
             raise ShardError(
-                f"{self._path}: row {row} (counted from 0) is damaged ({error!r}); make the corpus again"
+                f"{self._path}: row {place} (counted from 0) is damaged ({error!r}); make the corpus again"
             ) from error
+
+
+def _groups(metadata: Any) -> list[tuple[int, int]]:
+    """The rows and bytes of a shard's row groups."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return [(group.num_rows, group.total_byte_size) for group in groups]
 
 
 def _digest(path: Path) -> str:

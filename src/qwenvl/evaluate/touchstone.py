@@ -46,6 +46,10 @@ def judge_touchstone(
     protocol = {**before, "judge": _judge_protocol(settings, template)}
     result = result_of(judged, len(rows), protocol, spent)
     _write(folder, judged, result)
+    if (folder.parent / "results.json").is_file():
+        from qwenvl.evaluate.harness import write_results
+
+        write_results(folder.parent)
     return result
 
 

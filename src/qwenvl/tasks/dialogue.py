@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 from qwenvl.sample import Record, Sample, Turn
 from qwenvl.tasks._parts import chosen
+from qwenvl.tasks.wording import EXACT, Wording
 from qwenvl.text.chatml import dialogue_sample
 
 
-def samples(record: Record, rng: random.Random, most: int | None = None) -> list[Sample]:
-    """One sample a conversation, at most `most`."""
+def samples(record: Record, rng: random.Random, most: int | None = None, wording: Wording = EXACT) -> list[Sample]:
+    """One sample a conversation, at most `most`; the turns are its only words."""
     return [
         dialogue_sample(turns, source=record.source, id=f"{record.id}/dialogue/{i}")
         for i, turns in chosen(((i, turns) for i, turns in enumerate(record.dialogues) if turns), rng, most)

@@ -8,6 +8,7 @@ import random
 
 from qwenvl.sample import Caption, Image, Language, Part, Record, Region, Sample, Text
 from qwenvl.tasks._parts import chosen, first_image, sample
+from qwenvl.tasks.wording import EXACT, Wording
 
 PROMPTS: dict[Language, str] = {
     "en": "Generate the caption in English with grounding: ",
@@ -16,14 +17,15 @@ PROMPTS: dict[Language, str] = {
 """The Chinese prompt is a natural translation: "generate a description of the picture with positions in Chinese"."""
 
 
-def samples(record: Record, rng: random.Random, most: int | None = None) -> list[Sample]:
+def samples(record: Record, rng: random.Random, most: int | None = None, wording: Wording = EXACT) -> list[Sample]:
     """One sample a caption that has grounded spans, at most `most`."""
     image = first_image(record)
     if image is None:
         return []
     return [
-        sample(record, "grounding", f"{i}", image, Text(PROMPTS[c.language]), *answer(c))
+        sample(record, "grounding", f"{i}", image, Text(words), *answer(c))
         for i, c in chosen(((i, c) for i, c in enumerate(record.captions) if c.spans), rng, most)
+        for words in [wording.form("grounding", c.language, PROMPTS[c.language], rng)]
     ]
 
 

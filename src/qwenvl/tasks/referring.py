@@ -6,9 +6,10 @@ import random
 
 from qwenvl.sample import Image, Record, Region, Sample
 from qwenvl.tasks._parts import chosen, first_image, sample
+from qwenvl.tasks.wording import EXACT, Wording
 
 
-def samples(record: Record, rng: random.Random, most: int | None = None) -> list[Sample]:
+def samples(record: Record, rng: random.Random, most: int | None = None, wording: Wording = EXACT) -> list[Sample]:
     """One sample a referring phrase, at most `most`; a phrase for several things is answered by all their boxes. The
     same in every language.
     """

@@ -206,17 +206,25 @@ def to_html(
             for name, value in counts.items()
         )
         out.append(f"<table>{rows}</table>")
-    for example in examples:
-        out.append(f"<article><h2>{html.escape(_heading(example).lstrip('─ '))}</h2>")
-        for slot, regions in zip(example.slots, regions_of(example, tokenizer), strict=True):
-            out.append(_figure(slot.image, regions))
-        out.append('<p class="tokens">')
-        for run in runs_of(example, tokenizer):
-            classes = " ".join(c for c in (run.kind, run.state) if c not in ("text", "ignored"))
-            text = html.escape(printable(run.text))
-            out.append(f'<span class="{classes}">{text}</span>' if classes else text)
-        out.append("</p></article>\n")
+    out += [article(example, tokenizer) for example in examples]
     return "".join(out) + "</body></html>\n"
+
+
+def article(example: Example, tokenizer: QwenTokenizer) -> str:
+    """The example's part of an HTML page: its pictures with what its tokens place in them, and its tokens.
+
+    The page has to give the classes supervised, special, image and misaligned their looks.
+    """
+    out = [f"<article><h2>{html.escape(_heading(example).lstrip('─ '))}</h2>"]
+    for slot, regions in zip(example.slots, regions_of(example, tokenizer), strict=True):
+        out.append(_figure(slot.image, regions))
+    out.append('<p class="tokens">')
+    for run in runs_of(example, tokenizer):
+        classes = " ".join(c for c in (run.kind, run.state) if c not in ("text", "ignored"))
+        text = html.escape(printable(run.text))
+        out.append(f'<span class="{classes}">{text}</span>' if classes else text)
+    out.append("</p></article>\n")
+    return "".join(out)
 
 
 def _task_table(examples: Sequence[Example]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,33 @@ import yaml
 
 from qwenvl.config import Recipe, Stage
 from qwenvl.data.corpus import make_scenes, store_sources
-from qwenvl.data.loader import Batches, Settings, Share
+from qwenvl.data.loader import Batches, Settings
+from qwenvl.data.mixture import Share
 from qwenvl.data.pixel_cache import PixelCache
 from qwenvl.data.shards import ShardReader
+from qwenvl.data.tasked import known_tasks, parts_of
+from qwenvl.data.whole import write_text
 from qwenvl.model.load import quietly
 from qwenvl.model.lora import save_lora
 from qwenvl.model.processor import QwenVLProcessor
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.sample import Task
-from qwenvl.tasks import TASKS
+from qwenvl.tasks import EXACT, TASKS
+from qwenvl.tasks.wording import load_wording
 from qwenvl.text.render import texts_of
 from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train import checkpoint
 from qwenvl.train.build import build_model, check_packing, check_start, resolve_precision, start_from
 from qwenvl.train.checkpoint import Progress
-from qwenvl.train.feed import feed
+from qwenvl.train.feed import Feed, workers_for
 from qwenvl.train.loop import Place, Stop, stopping, train_stage
 from qwenvl.train.parallel import Ranks, launch
 from qwenvl.train.stages import checkpointing, freeze, trainable_counts
 from qwenvl.typed import ConfigError, from_dict, to_dict
 
 TOKENIZER_RECORDS = 3000
+WORDING = "wording.yaml"
+"""The run's own copy of the recipe's paraphrases: a file that changes later would change a run that goes on."""
 
 
 def train(
@@ -88,6 +95,9 @@ def prepare(
     elif recipe.corpus is not None:
         corpus = recipe.corpus
         make_scenes(out / "corpus", corpus.scenes, corpus.size, corpus.seed, "train", quiet=quiet)
+    if recipe.wording is not None and not (out / WORDING).exists():
+        words = load_wording(Path(recipe.wording)).plain()
+        write_text(out / WORDING, yaml.safe_dump(words, allow_unicode=True, sort_keys=False))
     if recipe.tokenizer is not None and not (out / "tokenizer").is_dir():
         tokenizer = _tokenizer(recipe, ShardReader(out / "corpus"))
         temporary = out / ".tokenizer.part"
@@ -112,6 +122,7 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
         model.cuda()
     progress, optimizer = _resume(model, precision, out, ranks)
     pixels = PixelCache()
+    wording = load_wording(out / WORDING) if recipe.wording is not None else EXACT
     with stopping(ranks.parent) as stop:
         while progress.stage < len(recipe.stages):
             stage = recipe.stages[progress.stage]
@@ -124,7 +135,8 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
             else:
                 _announce(quiet, model, stage, progress, missing)
                 settings = settings_of(stage, progress.stage, recipe.seed, model.config.num_queries, ranks)
-                batches = Batches([(source, 1.0)], tokenizer, settings, progress.loader, pixels)
+                settings = replace(settings, wording=wording)
+                batches = Batches(parts_of(source, settings.tasks), tokenizer, settings, progress.loader, pixels)
                 elapsed = _train(model, tokenizer, recipe, stage, batches, progress, optimizer, ranks, out, quiet, stop)
             optimizer = None
             progress = Progress(progress.stage + 1, 0, None, {**progress.extra, "elapsed": elapsed})
@@ -202,9 +214,9 @@ def _train(
     count = (stage.steps - progress.step) * stage.accumulation
     place = Place(out, progress.stage, ranks, progress.step, optimizer, progress.extra["elapsed"], quiet)
     precision = getattr(torch, progress.extra["precision"])
-    stream = feed(batches, count, ahead=torch.cuda.is_available())
+    stream = Feed(batches, count, workers_for(ranks.world))
     elapsed = train_stage(model, tokenizer, recipe, stage, stream, place, stop, precision)
-    for reason, dropped in batches.dropped.items():
+    for reason, dropped in stream.dropped.items():
         _say(quiet, f"{stage.name}: dropped {dropped} samples ({reason})")
     return elapsed
 
@@ -219,9 +231,12 @@ def _announce(
 
 
 def _tasks_without_data(source: ShardReader, stage: Stage) -> list[Task]:
-    """The stage's tasks for which no record of the first shard has a sample."""
+    """The stage's tasks for which a built corpus has nothing, or no record of another's first shard has a sample."""
     rng = random.Random(0)
-    missing = list(stage.tasks)
+    known = known_tasks(source)
+    missing = [task for task in stage.tasks if task not in known]
+    if known:
+        return missing
     for record in source.read_shard(0):
         missing = [task for task in missing if not TASKS[task](record, rng)]
         if not missing:

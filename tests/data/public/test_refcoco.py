@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image as PILImage
 
-from qwenvl.data.sources import DataError, open_source
+from qwenvl.data.sources import BadRows, DataError, open_source
 from qwenvl.data.sources.public import read_entries
 from qwenvl.sample import Box
 
@@ -31,6 +31,37 @@ def test_all_forms_give_the_same_box_and_words(written: Write, form: str) -> Non
     (phrase,) = record.phrases
     assert (phrase.text, phrase.boxes, phrase.referring) == ("the man", (BOX,), True)
     assert record.images[0].name.endswith(f"{NAME}.jpg")
+
+
+def test_lists_by_split(written: Write) -> None:
+    row = FORMS["number"]
+    path = written("instances.json", {"val": [row, row], "testA": [row]})
+    assert [entry.split for entry in read_entries(f"refcoco:{path}")] == ["val", "val", "testA"]
+    (record,) = open_source(f"refcoco:{path}?split=testA")
+    assert record.phrases[0].boxes == (BOX,)
+
+
+def test_refers_references_with_cocos_instances(written: Write, coco: Path) -> None:
+    ref = {"ref_id": 3, "ann_id": 7, "file_name": f"{NAME}_7.jpg", "image_id": 9, "split": "testB"}
+    path = written("refs.json", [ref | {"sentences": [{"sent": "the man", "raw": "The man"}, {"sent": "he"}]}])
+    images = [{"id": 9, "file_name": f"{NAME}.jpg", "width": 200, "height": 160}]
+    written("coco.json", {"images": images, "annotations": [{"id": 7, "image_id": 9, "bbox": [20, 40, 60, 80]}]})
+    (record,) = open_source(f"refcoco:{path}?instances={coco}/coco.json&split=testB")
+    assert [(phrase.text, phrase.boxes) for phrase in record.phrases] == [("the man", (BOX,)), ("he", (BOX,))]
+    with pytest.raises(DataError, match="bbox: missing; refer's references need instances="):
+        list(read_entries(f"refcoco:{path}"))
+    with pytest.raises(DataError, match="nowhere: no such file"):
+        list(read_entries(f"refcoco:{path}?instances=nowhere"))
+
+
+def test_cocos_form_with_an_image_an_expression(written: Write) -> None:
+    image = {"id": 0, "file_name": f"{NAME}.jpg", "caption": "the man", "width": 100, "height": 80}
+    boxes = [{"image_id": 0, "bbox": [10, 20, 30, 40]}, {"image_id": 5, "bbox": [1, 1, 1, 1]}]
+    path = written("finetune_refcoco_val.json", {"images": [image], "annotations": boxes})
+    bad = BadRows()
+    (record,) = open_source(f"refcoco:{path}?split=val", report=bad)
+    assert (record.phrases[0].text, record.phrases[0].boxes) == ("the man", (BOX,))
+    assert "row 2): image_id: 5 is none" in bad.first
 
 
 def test_boxes_may_be_said_to_be_corners(written: Write) -> None:

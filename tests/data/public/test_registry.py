@@ -20,14 +20,14 @@ def test_a_spec_has_a_format_a_path_and_options(coco: Path) -> None:
     (coco / "refcoco+_val.json").write_text("[]")
     source = parse(f"refcoco+:{coco}/refcoco+_val.json?images=/a+b/c%26d&split=val")
     assert (source.format.name, source.path) == ("refcoco+", coco / "refcoco+_val.json")
-    assert source.options == {"images": "/a+b/c&d", "split": "val", "boxes": "auto"}
+    assert source.options == {"images": "/a+b/c&d", "split": "val", "boxes": "auto", "instances": ""}
 
 
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
         ("refcocco:x.json", "unknown format 'refcocco' (did you mean 'refcoco'?); there are"),
-        ("refcoco:{}?imges=a", "no option 'imges' (did you mean 'images'?); it has boxes, images, split"),
+        ("refcoco:{}?imges=a", "no option 'imges' (did you mean 'images'?); it has boxes, instances, images, split"),
         ("refcoco:{}?boxes=xyxz", "boxes must be one of auto, xywh, xyxy, not 'xyxz' (did you mean 'xyxy'?)"),
         ("refcoco:nowhere.json", "nowhere.json: no such file or folder; refcoco is RefCOCO expressions"),
         ("refcoco:{}?images=nowhere", "no folder nowhere for the pictures"),
@@ -74,3 +74,8 @@ def test_every_format_says_what_it_is_and_each_option_too() -> None:
         assert name == one.name
         assert len(one.about) > 20
         assert all(option.about for option in one.options.values())
+
+
+def test_the_documentation_lists_every_format() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    assert [name for name in formats() if f"| `{name}` |" not in page] == []

@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from qwenvl.data.clean.past import PastError, PastRun
 from qwenvl.data.clean.rule import Rule, SetRule
@@ -31,6 +31,8 @@ stays (which may lie in any unit); pictures kept by all rules.
 
 _SIDE = 180
 _LETTERS = 300
+
+T = TypeVar("T")
 
 Place = tuple[int, int]
 """A pair: unit and row."""
@@ -92,7 +94,7 @@ def _rows(run: PastRun, number: int) -> list[dict[str, Any]]:
 def _cards(rule: Rule | SetRule | None, rows: Mapping[int, Sequence[Mapping[str, Any]]], run: PastRun) -> list[Card]:
     name = READING if rule is None else rule.name
     gone = [((unit, i), row) for unit, found in rows.items() for i, row in enumerate(found) if row["rule"] == name]
-    cards = [Card(place, row, _why(row), True) for place, row in _spread(gone, DROPPED)]
+    cards = [Card(place, row, _why(row), True) for place, row in spread(gone, DROPPED)]
     if isinstance(rule, SetRule):
         return [_beside(card, run) if i < WINNERS else card for i, card in enumerate(cards)]
     if rule is None:
@@ -100,7 +102,7 @@ def _cards(rule: Rule | SetRule | None, rows: Mapping[int, Sequence[Mapping[str,
     stays = [((unit, i), row) for unit, found in rows.items() for i, row in enumerate(found) if row["kept"]]
     changed = [(place, row) for place, row in stays if name in row["changed"]]
     if changed:
-        return cards + [Card(place, row, "changed", False) for place, row in _spread(changed, KEPT)]
+        return cards + [Card(place, row, "changed", False) for place, row in spread(changed, KEPT)]
     near = [(away, place, row) for place, row in stays if (away := _away(rule, row)) is not None]
     near.sort(key=lambda item: item[:2])
     return cards + [Card(place, row, f"{row[f'm_{name}']:.4g}", False) for _, place, row in near[:KEPT]]
@@ -124,10 +126,10 @@ def _away(rule: Rule, row: Mapping[str, Any]) -> float | None:
 
 def _kept(rows: Mapping[int, Sequence[Mapping[str, Any]]]) -> list[Card]:
     stays = [((unit, i), row) for unit, found in rows.items() for i, row in enumerate(found) if row["kept"]]
-    return [Card(place, row, "kept", False) for place, row in _spread(stays, ALL)]
+    return [Card(place, row, "kept", False) for place, row in spread(stays, ALL)]
 
 
-def _spread(found: Sequence[Any], count: int) -> list[Any]:
+def spread(found: Sequence[T], count: int) -> list[T]:
     """Evenly spaced ones."""
     return [found[i * len(found) // count] for i in range(count)] if len(found) > count else list(found)
 

@@ -15,26 +15,29 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from qwenvl.data.clean.recipe import CleanRecipe
+from qwenvl.data.run_folder import RunError, not_empty, read_settings, same_run
 from qwenvl.data.shards import MANIFEST
 from qwenvl.data.sources.pairs import Columns, Unit
 from qwenvl.data.whole import DRAFTS, write_json
 
 FORMAT = "qwenvl-clean-1"
+_DECIDES = {
+    "format": "version of the format",
+    "recipe": "recipe",
+    "columns": "choice of columns",
+    "units": "input",
+    "input": "input",
+}
 _FOLDERS = ("pass1", "dropped", "stats")
 _FILES = (
     "run.json", "units.json", "setwide.parquet", MANIFEST, "report.json", "report.html", "pictures.html", "README.md",
 )  # fmt: skip
-
-
-class RunError(ValueError):
-    """A folder can not take this run; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +104,9 @@ def prepare(out: Path, units: Sequence[Unit], columns: Columns, recipe: CleanRec
         _remove(out)
     path = out / "run.json"
     if path.exists():
-        _compare(_read(path), own, out)
+        same_run(read_settings(path), own, out, _DECIDES)
     elif any(out.iterdir()):
-        names = ", ".join(sorted(entry.name for entry in out.iterdir())[:5])
-        raise RunError(f"{out}: not empty ({names}), and no cleaning run: choose another folder")
+        raise not_empty(out, "cleaning run")
     for name in _FOLDERS:
         (out / name).mkdir(exist_ok=True)
     layout.tidy()
@@ -112,28 +114,6 @@ def prepare(out: Path, units: Sequence[Unit], columns: Columns, recipe: CleanRec
         write_json(out / "units.json", listed)
         write_json(path, own)
     return layout
-
-
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """No second run in the same folder meanwhile. Raises RunError where there is one."""
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # not on this system: the user has to see to it
-        yield
-        return
-    handle = os.open(out, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"{out}: another run is at work in this folder; wait for it, or stop it") from None
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(handle)
 
 
 def outside(out: Path, spec: str, units: Sequence[Unit]) -> None:
@@ -155,38 +135,3 @@ def _remove(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
     for path in [*(out / name for name in _FILES), *out.glob("[0-9]*.parquet"), *out.glob(DRAFTS)]:
         path.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: can not be read ({error}); start over with --fresh") from error
-    return found if isinstance(found, dict) else {}
-
-
-def _compare(there: Mapping[str, Any], own: Mapping[str, Any], out: Path) -> None:
-    """Raise RunError unless the run in the folder is this one."""
-    for key, what in (("format", "version of the format"), ("recipe", "recipe"), ("columns", "choice of columns"),
-                      ("units", "input"), ("input", "input")):  # fmt: skip
-        if there.get(key) != own[key]:
-            change = _difference(there.get(key), own[key])
-            raise RunError(
-                f"{out}: holds a run of another {what}{f' ({change})' if change else ''}; choose another folder, or "
-                "start over in this one with --fresh"
-            )
-
-
-def _difference(there: Any, own: Any, where: str = "") -> str:
-    """The first place where two JSON values differ: "aspect_ratio.max: 3.0 there, 2.5 now"."""
-    if isinstance(there, dict) and isinstance(own, dict):
-        for key in [*there, *(key for key in own if key not in there)]:
-            if there.get(key) != own.get(key):
-                return _difference(there.get(key), own.get(key), f"{where}.{key}" if where else str(key))
-    if isinstance(there, list) and isinstance(own, list) and len(there) == len(own):
-        for one, other in zip(there, own, strict=True):
-            if one != other:
-                return _difference(one, other, where)
-    if isinstance(there, dict | list) or isinstance(own, dict | list):
-        return f"{where} differ" if where else ""
-    return f"{where}: {there} there, {own} now" if where else ""

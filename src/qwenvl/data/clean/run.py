@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from qwenvl.data.clean.gallery import write_pictures
-from qwenvl.data.clean.layout import Layout, alone, outside, prepare
+from qwenvl.data.clean.layout import Layout, outside, prepare
 from qwenvl.data.clean.past import open_run
 from qwenvl.data.clean.recipe import CleanRecipe
 from qwenvl.data.clean.report import write_report
@@ -19,6 +17,7 @@ from qwenvl.data.clean.statistics import Statistics
 from qwenvl.data.clean.unit import FirstPass, LastPass
 from qwenvl.data.engine import run
 from qwenvl.data.engine.run import Engine
+from qwenvl.data.run_folder import alone, room
 from qwenvl.data.shards import MANIFEST, write_manifest
 from qwenvl.data.sources.pairs import Columns, Unit, list_units
 from qwenvl.data.sources.pairs.files import is_url
@@ -67,25 +66,13 @@ def clean(
     # nodes of a cluster work elsewhere
     units = list_units(input if is_url(input) else os.path.abspath(input), source, columns)
     outside(folder, input, units)
-    with alone(folder), _room(folder):
+    with alone(folder), room(folder):
         layout = prepare(folder, units, columns, recipe, fresh)
         if not (folder / MANIFEST).exists():
             _work(layout, units, columns, recipe, engine, workers, address, memory_mib, quiet)
         found = _total(layout, units)
         _end(layout, units, recipe, found)
     return found
-
-
-@contextmanager
-def _room(folder: Path) -> Iterator[None]:
-    """What a full disk says, in words that help."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        told = "the disk is full; what is done is kept: make room, then run the same command again and it goes on there"
-        raise OSError(error.errno, told, str(folder)) from error
 
 
 def _work(

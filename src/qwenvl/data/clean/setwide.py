@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +44,35 @@ def apply(
     is followed to the pair that stays in the end. Temporary files lie beside `out` and are removed. Written whole or
     not at all. Raises SetRuleError for a rule at fault, OSError where the disk is full.
     """
-    duckdb = _duckdb()
     out.parent.mkdir(parents=True, exist_ok=True)
-    spill = out.with_name(f".{out.name}.spill")
-    shutil.rmtree(spill, ignore_errors=True)
-    database = duckdb.connect(config=_config(spill, memory_mib, threads))
-    try:
+    with opened(out.with_name(f".{out.name}.spill"), memory_mib, threads) as database:
         open_ledgers(database, ledgers)
         for index, rule in enumerate(rules):
             _run(database, rule, index)
         _follow_winners(database)
         with whole(out) as draft:
             _write(database, [rule.name for rule in rules], draft)
+    return out
+
+
+@contextmanager
+def opened(spill: Path, memory_mib: int = MEMORY_MIB, threads: int | None = None) -> Iterator[Any]:
+    """A database in memory that puts what is too much into the folder `spill`, which is removed behind it.
+
+    Raises SetRuleError where DuckDB fails in the block, OSError where the disk is full.
+    """
+    duckdb = _duckdb()
+    shutil.rmtree(spill, ignore_errors=True)
+    database = duckdb.connect(config=_config(spill, memory_mib, threads))
+    try:
+        yield database
     except duckdb.Error as error:
         if "No space left" in str(error):
-            raise OSError(errno.ENOSPC, "the disk is full", str(out.parent)) from error
+            raise OSError(errno.ENOSPC, "the disk is full", str(spill.parent)) from error
         raise SetRuleError(f"the pass over all ledgers failed: {error}") from error
     finally:
         database.close()
         shutil.rmtree(spill, ignore_errors=True)
-    return out
 
 
 def _config(spill: Path, memory_mib: int, threads: int | None) -> dict[str, Any]:

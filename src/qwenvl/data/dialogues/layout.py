@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qwenvl.data.clean.layout import RunError
+from qwenvl.data.run_folder import RunError
 from qwenvl.data.shards import MANIFEST
 from qwenvl.data.whole import DRAFTS, write_json
 

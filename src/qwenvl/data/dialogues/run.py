@@ -8,7 +8,6 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from qwenvl.data.clean.layout import alone
 from qwenvl.data.dialogues.gather import BUCKETS, TEXTS, Gathered, gather
 from qwenvl.data.dialogues.layout import Layout, prepare, read_json, tidy
 from qwenvl.data.dialogues.llm.ask import ask_all
@@ -19,6 +18,7 @@ from qwenvl.data.dialogues.statistics import Tally
 from qwenvl.data.dialogues.unit import Compose, Finish, Unit
 from qwenvl.data.dialogues.wordings import load_wordings
 from qwenvl.data.engine import run
+from qwenvl.data.run_folder import alone
 from qwenvl.data.shards import ShardReader, write_manifest
 from qwenvl.data.sources import DataError
 from qwenvl.data.whole import write_json, write_text

@@ -1,4 +1,4 @@
-"""AI2D, test: the question alone is asked, the answer is the right choice's words (paper, Table 6)."""
+"""AI2D, test: the question alone is asked, the answer is the right choice's words (paper, Table 5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BENCHMARKS = [
         name="ai2d",
         title="AI2D",
         split="test",
-        table="Table 6",
+        table="Table 5",
         file="ai2d",
         train="ai2d",
         pictures=("ai2d",),

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
-from qwenvl.data.sources.public.entry import At, Entry
-from qwenvl.data.sources.public.json_stream import list_rows
-from qwenvl.data.sources.public.question import id_of, tails
-from qwenvl.data.sources.report import DataError, RowError
 from qwenvl.evaluate import metrics
 from qwenvl.evaluate.benchmarks.benchmark import Answer, Benchmark, Data, Item
 from qwenvl.evaluate.benchmarks.questions import bare
@@ -21,44 +16,11 @@ DECODING = Generation(max_new_tokens=30, min_new_tokens=8)
 
 def items(data: Data) -> Iterator[Item]:
     """An item a picture, with all its captions."""
-    entries = data.entries() if data.format != COCO_FORM else coco_form(data)
-    for entry in entries:
+    for entry in data.entries():
         texts = tuple(caption.text for caption in entry.captions)
-        yield Item(entry.id, FORM, bare(entry), texts, texts[0] if texts else "")
-
-
-COCO_FORM = "coco-form"
-"""COCO's own form, in which NoCaps and others' conversions of Karpathy's splits go round too."""
-
-
-def coco_form(data: Data) -> Iterator[Entry]:
-    """The pictures of `{"images": [{"id", "file_name" or "image"}], "annotations": [{"image_id", "caption"}]}`, in the
-    order of `images`. Raises DataError for a row that can not be read.
-    """
-    from qwenvl.sample import Caption
-
-    captions: dict[str, list[Caption]] = {}
-    for _, row in _rows(data, "annotations"):
-        if isinstance(row.get("caption"), str):
-            captions.setdefault(id_of(row, "image_id"), []).append(Caption(row["caption"].strip()))
-    for at, row in _rows(data, "images"):
-        id = id_of(row, "id")
-        name = row.get("file_name", row.get("image"))
-        if not isinstance(name, str):
-            raise DataError(f"{at}: file_name: missing: the picture has no name")
-        names = tails(name)
-        yield Entry(id, names[0], at, others=names[1:], captions=tuple(captions.get(id, ())))
-
-
-def _rows(data: Data, member: str) -> Iterator[tuple[At, dict[str, Any]]]:
-    for spot, row in list_rows(data.path, member):
-        at = At(str(data.path), spot)
-        if isinstance(row, RowError):
-            raise DataError(f"{at}: {row}")
-        try:
-            yield at, row
-        except RowError as error:
-            raise DataError(f"{at}: {error}") from None
+        # result files name a picture by its number alone
+        id = entry.id.removeprefix(f"{data.path.stem}-")
+        yield Item(id, FORM, bare(entry), texts, texts[0] if texts else "", category=str(entry.meta.get("domain", "")))
 
 
 def cider(answers: Sequence[Answer]) -> Sequence[float]:
@@ -80,7 +42,7 @@ _NOCAPS = Benchmark(
     train="coco/annotations/captions_train2014.json",
     pictures=("nocaps/images", "nocaps"),
     where="the captions and pictures of the validation split from nocaps.org",
-    format=COCO_FORM,
+    format="nocaps",
     form=FORM,
     items=items,
     published=4_500,
@@ -96,11 +58,13 @@ BENCHMARKS = [
         name="flickr30k",
         title="Flickr30K (Karpathy)",
         split="test",
-        file="flickr30k/flickr30k_karpathy_test.json",
-        train="flickr30k/flickr30k_karpathy_train.json",
+        file="flickr30k/dataset_flickr30k.json",
+        query="split=test",
+        train="flickr30k/dataset_flickr30k.json",
         pictures=("flickr30k/flickr30k-images", "flickr30k/images", "flickr30k"),
-        where="captions in COCO's form (Karpathy's split: cs.stanford.edu/people/karpathy/deepimagesent), pictures "
-        "from bryanplummer.com/Flickr30kEntities",
+        where="dataset_flickr30k.json from cs.stanford.edu/people/karpathy/deepimagesent, pictures from "
+        "bryanplummer.com/Flickr30kEntities",
+        format="flickr30k",
         published=1_000,
     ),
     replace(
@@ -113,6 +77,7 @@ BENCHMARKS = [
         train="coco/annotations/captions_train2017.json",
         pictures=("coco/val2017", "coco"),
         where="annotations and pictures of 2017 from cocodataset.org",
+        format="coco-captions",
         published=5_000,
     ),
 ]

@@ -1,4 +1,4 @@
-"""ChartQA, the questions of people and the made ones apart (paper, Table 6, has their mean)."""
+"""ChartQA, the questions of people and the made ones apart (paper, Table 5, has their mean)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HUMAN = Benchmark(
     name="chartqa_human",
     title="ChartQA (human)",
     split="test",
-    table="Table 6 (mean of human and augmented)",
+    table="Table 5 (mean of human and augmented)",
     file="chartqa/test/test_human.json",
     train="chartqa/train/train_human.json",
     pictures=("chartqa/test/png", "chartqa/png"),

@@ -1,4 +1,4 @@
-"""CMMLU and C-Eval: exams in Chinese, five examples, the letter by logit (paper, Table 13, appendix)."""
+"""CMMLU and C-Eval: exams in Chinese, five examples, the letter by logit (paper, appendix)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from qwenvl.evaluate.benchmarks.benchmark import Benchmark, Data, Item
-from qwenvl.evaluate.benchmarks.exams import SHOTS, Exam, subjects
+from qwenvl.evaluate.benchmarks.exams import SHOTS, Exam, by_subject, subjects
 from qwenvl.evaluate.benchmarks.scienceqa import right
 
 CEVAL = Exam(head="", question="问题：", answer="答案：", before="", letter="")
@@ -29,7 +29,7 @@ _CMMLU = Benchmark(
     name="cmmlu",
     title="CMMLU",
     split="test",
-    table="Table 13 (appendix)",
+    table="appendix: pure-text tasks",
     file="cmmlu",
     where="cmmlu_v1_0_1.zip from huggingface.co/datasets/haonan-li/cmmlu, unpacked (dev, test)",
     form=CMMLU.form,
@@ -39,6 +39,7 @@ _CMMLU = Benchmark(
     note='the letter by logit among "A" … "D"',
     shots=SHOTS,
     each={"accuracy": right},
+    whole={"by_subject": by_subject},
 )
 
 BENCHMARKS = [

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from qwenvl.data.sources.public.entry import At
 from qwenvl.data.sources.report import DataError
-from qwenvl.evaluate.benchmarks.benchmark import Item
-from qwenvl.evaluate.benchmarks.scienceqa import letters
+from qwenvl.evaluate.benchmarks.benchmark import Answer, Item
+from qwenvl.evaluate.benchmarks.scienceqa import letters, right
 from qwenvl.evaluate.benchmarks.tables import need, rows
 
 SHOTS = 5
@@ -67,6 +67,14 @@ class Exam:
             if fields[5] not in ("A", "B", "C", "D"):
                 raise DataError(f"{at}: the answer is {fields[5]!r}; expected A, B, C or D")
             yield at, fields
+
+
+def by_subject(answers: Sequence[Answer]) -> Mapping[str, float]:
+    """The mean of the subjects' accuracies, which the reference reports for the Chinese exams."""
+    found: dict[str, list[float]] = {}
+    for answer in answers:
+        found.setdefault(answer.item.category, []).append(right(answer))
+    return {"accuracy_by_subject": sum(sum(each) / len(each) for each in found.values()) / len(found)}
 
 
 def subjects(folder: Path, split: str, examples: str, ending: str = "") -> Iterator[tuple[str, Path, Path]]:

@@ -1,4 +1,4 @@
-"""GQA, the balanced questions of test-dev (paper, Table 5)."""
+"""GQA, the balanced questions of test-dev (paper, Table 4)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BENCHMARKS = [
         name="gqa",
         title="GQA",
         split="testdev",
-        table="Table 5",
+        table="Table 4",
         file="gqa/testdev_balanced_questions.json",
         train="gqa/train_balanced_questions.json",
         pictures=("gqa/images", "gqa"),

@@ -1,4 +1,4 @@
-"""GRIT's referring expressions (Gupta et al., 2022; paper, Table 7)."""
+"""GRIT's referring expressions (Gupta et al., 2022; paper, Table 6)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ BENCHMARKS = [
         name="grit",
         title="GRIT referring",
         split="ablation",
-        table="Table 7",
+        table="Table 6",
         file="grit/ablation/refexp.json",
         pictures=("grit/images", "grit"),
         where="the samples and pictures of github.com/allenai/grit_official",

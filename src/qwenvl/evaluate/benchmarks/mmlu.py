@@ -1,4 +1,4 @@
-"""MMLU: 57 subjects in English, five examples, the letter by logit (paper, Table 13, appendix)."""
+"""MMLU: 57 subjects in English, five examples, the letter by logit (paper, appendix)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BENCHMARKS = [
         name="mmlu",
         title="MMLU",
         split="test",
-        table="Table 13 (appendix)",
+        table="appendix: pure-text tasks",
         file="mmlu",
         where="data.tar of github.com/hendrycks/test, unpacked (dev, test)",
         form=EXAM.form,

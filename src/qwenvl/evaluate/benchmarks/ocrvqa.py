@@ -1,4 +1,4 @@
-"""OCR-VQA, test (paper, Table 6)."""
+"""OCR-VQA, test (paper, Table 5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BENCHMARKS = [
         name="ocrvqa",
         title="OCR-VQA",
         split="test",
-        table="Table 6",
+        table="Table 5",
         file="ocrvqa/dataset.json",
         train="ocrvqa/dataset.json",
         pictures=("ocrvqa/images", "ocrvqa"),

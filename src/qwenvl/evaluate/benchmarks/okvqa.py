@@ -1,4 +1,4 @@
-"""OK-VQA (paper, Table 5)."""
+"""OK-VQA (paper, Table 4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BENCHMARKS = [
         name="okvqa",
         title="OK-VQA",
         split="val",
-        table="Table 5",
+        table="Table 4",
         file="okvqa/OpenEnded_mscoco_val2014_questions.json",
         train="okvqa/OpenEnded_mscoco_train2014_questions.json",
         pictures=("coco", "okvqa"),

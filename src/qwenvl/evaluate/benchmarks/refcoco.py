@@ -1,4 +1,4 @@
-"""RefCOCO, RefCOCO+ and RefCOCOg, all eight splits (paper, Table 7)."""
+"""RefCOCO, RefCOCO+ and RefCOCOg, all eight splits (paper, Table 6)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ BENCHMARKS = [
         name=f"{name}_{split}",
         title=f"{title} {split}",
         split=split,
-        table="Table 7",
+        table="Table 6",
         file=f"refcoco/{name}_{split}.json",
         pictures=("coco", "refcoco"),
         where=f"{name}_{split} as JSON, JSON lines or Parquet (github.com/lichengunc/refer and its copies), pictures "

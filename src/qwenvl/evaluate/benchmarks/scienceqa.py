@@ -1,4 +1,4 @@
-"""ScienceQA-Img: the problems of the test split that have a picture, letters ranked by loss (paper, Table 5)."""
+"""ScienceQA-Img: the problems of the test split that have a picture, letters ranked by loss (paper, Table 4)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ BENCHMARKS = [
         name="scienceqa",
         title="ScienceQA (Image)",
         split="test",
-        table="Table 5",
+        table="Table 4",
         file="scienceqa/problems.json",
         pictures=("scienceqa/images", "scienceqa"),
         where="problems.json and the pictures from scienceqa.github.io",

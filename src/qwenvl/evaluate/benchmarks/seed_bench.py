@@ -1,4 +1,4 @@
-"""SEED-Bench, the questions about pictures: dimensions 1 to 9 (paper, Table 12, appendix)."""
+"""SEED-Bench, the questions about pictures: dimensions 1 to 9 (paper, Table 7)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ BENCHMARKS = [
         name="seed",
         title="SEED-Bench (image)",
         split="image",
-        table="Table 12 (appendix)",
+        table="Table 7",
         file="seed/SEED-Bench.json",
         pictures=("seed/SEED-Bench-image", "seed"),
         where="SEED-Bench.json and SEED-Bench-image.zip from huggingface.co/datasets/AILab-CVC/SEED-Bench",

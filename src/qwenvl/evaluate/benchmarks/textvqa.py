@@ -1,4 +1,4 @@
-"""TextVQA (paper, Table 6)."""
+"""TextVQA (paper, Table 5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BENCHMARKS = [
         name="textvqa",
         title="TextVQA",
         split="val",
-        table="Table 6",
+        table="Table 5",
         file="textvqa/TextVQA_0.5.1_val.json",
         train="textvqa/TextVQA_0.5.1_train.json",
         pictures=("textvqa/train_images", "textvqa"),

@@ -1,5 +1,5 @@
-"""TouchStone: 908 questions answered in chat, judged by another model against the answer beside them (paper, appendix
-D.1).
+"""TouchStone: 908 questions answered in chat, judged by another model against the answer beside them (paper, Table
+7).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BENCHMARKS = [
         name="touchstone",
         title="TouchStone",
         split="20230831",
-        table="Table 10 (appendix D.1)",
+        table="Table 7",
         file="touchstone/touchstone_20230831.tsv",
         where="touchstone_20230831.tsv, linked from github.com/OFA-Sys/TouchStone",
         form="<chat>" + FORM,

@@ -1,4 +1,4 @@
-"""VizWiz-VQA (paper, Table 5)."""
+"""VizWiz-VQA (paper, Table 4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BENCHMARKS = [
         name="vizwiz",
         title="VizWiz",
         split="val",
-        table="Table 5 (test-dev)",
+        table="Table 4 (test-dev)",
         file="vizwiz/val.json",
         train="vizwiz/train.json",
         pictures=("vizwiz/val", "vizwiz/train", "vizwiz"),

@@ -1,4 +1,4 @@
-"""VQAv2 (paper, Table 5)."""
+"""VQAv2 (paper, Table 4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BENCHMARKS = [
         name="vqav2",
         title="VQAv2",
         split="val",
-        table="Table 5 (test-dev)",
+        table="Table 4 (test-dev)",
         file="vqav2/v2_OpenEnded_mscoco_val2014_questions.json",
         train="vqav2/v2_OpenEnded_mscoco_train2014_questions.json",
         pictures=("coco", "vqav2"),

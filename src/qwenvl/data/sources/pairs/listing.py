@@ -47,7 +47,7 @@ def list_units(spec: str, source: str | None = None, columns: Columns | None = N
     Raises DataError where there is nothing to read or a column can not be found, OSError where it can not be reached.
     """
     columns = columns or Columns()
-    base, files = _files_of(spec)
+    base, files = files_of(spec)
     shards = [file for file in files if _ending(file[0]) and not _hidden(file[0], base)]
     tars = {_stem(path) for path, _ in shards if _KINDS[_ending(path)] == "tar"}
     shards = [(path, size) for path, size in shards if not (_ending(path) == ".parquet" and _stem(path) in tars)]
@@ -57,16 +57,19 @@ def list_units(spec: str, source: str | None = None, columns: Columns | None = N
     stems: set[tuple[str, str]] = set()
     for path, size in sorted(shards):
         own = source or _source(spec, base, path)
-        inside = _inside(path, base if source or not _wild_folder(spec) else _source_folder(spec, base, path))
-        stem = _stem(inside) if (own, _stem(inside)) not in stems else _plain(inside)
+        inside = inside_of(path, base if source or not _wild_folder(spec) else _source_folder(spec, base, path))
+        stem = _stem(inside) if (own, _stem(inside)) not in stems else without_query(inside)
         stems.add((own, stem))
         units += _parts(Unit(0, path, _KINDS[_ending(path)], own, stem=stem), size)
     _check_columns(units, columns)
     return [replace(unit, number=number) for number, unit in enumerate(units)]
 
 
-def _files_of(spec: str) -> tuple[str, list[File]]:
-    """The folder that a spec is about, and all files it names."""
+def files_of(spec: str) -> tuple[str, list[File]]:
+    """The folder that a spec is about, and all files it names, with their sizes.
+
+    Raises DataError where there is no such file or folder, OSError where it can not be reached.
+    """
     return _remote_files(spec) if is_url(spec) else _local_files(spec)
 
 
@@ -120,24 +123,25 @@ def _before_magic(spec: str) -> str:
 
 def _ending(path: str) -> str:
     """The ending that tells the kind, "" for what is no shard."""
-    lower = _plain(path).lower()
+    lower = without_query(path).lower()
     return next((ending for ending in _KINDS if lower.endswith(ending)), "")
 
 
-def _plain(path: str) -> str:
+def without_query(path: str) -> str:
     """Without what follows the path in an address: it may be a secret, and goes into no name."""
     return path.partition("?")[0] if is_url(path) else path
 
 
 def _stem(path: str) -> str:
-    return _plain(path)[: -len(_ending(path))]
+    return without_query(path)[: -len(_ending(path))]
 
 
 def _hidden(path: str, base: str) -> bool:
-    return any(part.startswith((".", "_")) for part in _inside(path, base).split("/"))
+    return any(part.startswith((".", "_")) for part in inside_of(path, base).split("/"))
 
 
-def _inside(path: str, base: str) -> str:
+def inside_of(path: str, base: str) -> str:
+    """The path below the folder `base`."""
     return path.removeprefix(base).lstrip("/") if base != "." else path.removeprefix("./")
 
 
@@ -149,7 +153,7 @@ def _wild_folder(spec: str) -> bool:
 
 def _source_folder(spec: str, base: str, path: str) -> str:
     """The folder of a file that stands where the pattern has its first wildcard."""
-    first = _inside(path, base).split("/")[0]
+    first = inside_of(path, base).split("/")[0]
     return f"{base}/{first}" if base != "." else first
 
 

@@ -85,7 +85,7 @@ def record_of(entry: Entry, pictures: Pictures, source: str, note: Callable[[str
     Boxes are cut at the picture's edge; one with nothing left is left out, which `note` is told. Raises RowError for a
     picture that is missing, broken or of another shape than annotated, and where nothing to learn from is left.
     """
-    image = _opened(entry, pictures)
+    image = opened(entry, pictures)
     fit = _Fit(entry.size, image, note)
     captions = tuple(replace(caption, spans=fit.spans(caption)) for caption in entry.captions)
     if longest and len(captions) > 1:
@@ -112,7 +112,8 @@ def _qa(question: Question) -> QA:
     return QA(question.asked, question.answer, language_of({}, question.text), question.reads_text)
 
 
-def _opened(entry: Entry, pictures: Pictures) -> Image:
+def opened(entry: Entry, pictures: Pictures) -> Image:
+    """The entry's picture. Raises RowError where it is missing or broken."""
     if isinstance(entry.image, bytes):
         try:
             return load_image(entry.image, name=entry.id, verify=True)
@@ -166,6 +167,12 @@ class _Fit:
     def spans(self, caption: Caption) -> tuple[tuple[int, int, tuple[Box, ...]], ...]:
         fitted = ((start, end, self.boxes(boxes)) for start, end, boxes in caption.spans)
         return tuple(span for span in fitted if span[2])
+
+
+def size_of(row: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The picture's size in pixels where the row says it in `width` and `height`."""
+    width, height = row.get("width"), row.get("height")
+    return (width, height) if isinstance(width, int) and isinstance(height, int) and width > 0 < height else None
 
 
 def xywh(value: Any, where: str) -> Box:

@@ -41,6 +41,17 @@ def list_rows(path: Path, *names: str) -> Iterator[tuple[Spot, Row | RowError]]:
     raise DataError(f"{path}: no list {wanted} among its members ({', '.join(there[:8])})")
 
 
+def has_list(path: Path, name: str) -> bool:
+    """Whether a file is an object with a list under `name`, or a list itself. Raises DataError for what is no JSON."""
+    try:
+        next(list_rows(path, name), None)
+    except DataError as error:
+        if "no list" not in str(error):
+            raise
+        return False
+    return True
+
+
 def member_rows(path: Path, key: str) -> Iterator[tuple[Spot, Row | RowError]]:
     """The members of the object of objects that a file is: each row is the member, its name (a text) under `key`.
 
@@ -124,6 +135,9 @@ class _Window:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.is_dir():
+            inside = ", ".join(sorted(file.name for file in path.glob("*.json*"))[:5])
+            raise DataError(f"{path}: is a folder; name the file of the set{f', such as {inside}' if inside else ''}")
         try:
             self.file: TextIO = path.open(encoding="utf-8-sig")
         except OSError as error:

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from qwenvl.data.sources.fields import Pictures
-from qwenvl.data.sources.public.entry import Entry, record_of
+from qwenvl.data.sources.public.entry import Entry, opened, record_of
 from qwenvl.data.sources.public.reading import Reading
 from qwenvl.data.sources.report import BadRows, DataError, RowError
-from qwenvl.sample import Record
+from qwenvl.sample import Image, Record
 
 Value = str | int | bool
 Options = Mapping[str, Any]
@@ -24,16 +24,21 @@ _MODULES = (
     "refcoco",
     "ai2d",
     "chartqa",
+    "coco",
     "docvqa",
     "dvqa",
+    "flickr30k",
     "gqa",
+    "grit",
     "hf",
     "icdar",
     "ocr",
     "ocrvqa",
+    "pairs",
     "scienceqa",
     "synthdog",
     "textvqa",
+    "visual_genome",
     "vizwiz",
     "vqa",
 )  # fmt: skip
@@ -154,11 +159,29 @@ def open_public(spec: str, strict: bool, report: BadRows, image_root: str | Path
     Raises DataError as `open_source` does.
     """
     source = parse(spec)
+    return _records(source, _pictures(source, spec, image_root), strict, report)
+
+
+def open_pictures(spec: str, report: BadRows) -> Iterator[tuple[str, Image]]:
+    """The pictures of a public source with the ids of their rows, whether or not there is anything to learn from: test
+    splits keep their answers back. Rows whose picture can not be opened are counted in `report`. Raises DataError.
+    """
+    source = parse(spec)
+    pictures, reading = _pictures(source, spec, None), Reading(report, strict=False)
+    for entry in source.entries(reading):
+        image = None
+        with reading.row(entry.at):
+            image = opened(entry, pictures)
+        if image is not None:
+            yield entry.id, image
+
+
+def _pictures(source: PublicSource, spec: str, image_root: str | Path | None) -> Pictures:
     root = Path(str(source.options["images"]) or image_root or "") if source.options["images"] or image_root else None
     if root is not None and not root.is_dir():
         raise DataError(f"{spec}: no folder {root} for the pictures")
     own = source.path if source.path.is_dir() else source.path.parent
-    return _records(source, Pictures(root or own, allow_absolute=root is not None), strict, report)
+    return Pictures(root or own, allow_absolute=root is not None)
 
 
 def _records(source: PublicSource, pictures: Pictures, strict: bool, report: BadRows) -> Iterator[Record]:
