@@ -44,10 +44,7 @@ def levenshtein(a: str, b: str) -> int:
 
 
 def relaxed_accuracy(
-    prediction: str,
-    target: str | Sequence[str],
-    max_relative_change: float = RELATIVE_CHANGE,
-    qwen_compat: bool = False,
+    prediction: str, target: str | Sequence[str], max_relative_change: float = RELATIVE_CHANGE, qwen_compat: bool = False
 ) -> float:
     """1 for a number within 5 % of the target, or for the same words, case aside; else 0 (ChartQA, section 5.1).
 

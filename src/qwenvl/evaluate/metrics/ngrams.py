@@ -109,5 +109,7 @@ def _bleu(hits: Sequence[int], guesses: Sequence[int], length: int, wanted: int)
 
 def _grams(words: Sequence[str], longest: int = LONGEST) -> Counter[Gram]:
     return Counter(
-        tuple(words[start : start + size]) for size in range(1, longest + 1) for start in range(len(words) - size + 1)
+        tuple(words[start : start + size])
+        for size in range(1, longest + 1)
+        for start in range(len(words) - size + 1)
     )

@@ -10,7 +10,7 @@ Mode = Literal["qwen", "official", "m4c"]
 
 _NUMBERS = dict(zip("none zero one two three four five six seven eight nine ten".split(), "0 0 1 2 3 4 5 6 7 8 9 10".split(), strict=True))  # fmt: skip
 _ARTICLES = {"a", "an", "the"}
-_PUNCTUATION = ';/[]"{}()=+\\_->@`,?!<'
+_PUNCTUATION = ";/[]\"{}()=+\\_->@`,?!<"
 _PERIOD = re.compile(r"\.(?!\d)")
 _MOST_PERIODS = 32
 """The evaluators pass a flag where a count belongs, so no more periods than this are taken away."""
