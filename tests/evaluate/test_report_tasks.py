@@ -87,10 +87,12 @@ def test_the_page_tells_numbers_protocol_gaps_and_answers(tmp_path: Path) -> Non
     write(out, "mme", "test", {"perception": score(0.75)})
     (out / "results.json").write_text(json.dumps({"tasks": ["vqav2", "nocaps", "mme"]}))
     text = write_task_report(out, [pictures]).read_text(encoding="utf-8")
-    for told in ("52.5", "51.5–53.5", "79.5", "4 (4 of 9)", "paper: test-dev", "150.0", "1500.0", "1487.58", "number"):
+    for told in ("52.5", "51.5–53.5", "79.5", "4 of 9", "paper: test-dev", "150.0", "1500.0", "1487.58", "number"):
         assert told in text, told
     for told in ("{question} Answer:⏎", "max_new_tokens 10", "12ab", f"Not evaluated here: {len(PUBLISHED) - 3} of"):
         assert told in text, told
+    # a metric that the paper does not tell stands with its benchmark, and so does its protocol, once
+    assert "Not in the paper" not in text and text.count("max_new_tokens 10") == 3
     assert "&lt;script&gt;" in text and "<script>" not in text
     assert 'class="said"' in text and 'width="29.0"' in text and 'class="true"' in text
     assert text.count('<div class="card ') == 2
@@ -184,7 +186,7 @@ def test_every_benchmark_that_the_paper_tells_finds_its_number() -> None:
     unpublished = {"coco", "infographicvqa", "chartqa_human", "chartqa_augmented"}
     for benchmark in benchmarks().values():
         metrics = [*benchmark.each, *benchmark.whole]
-        if not metrics:
+        if not metrics or benchmark.name == "mme":  # whose totals are named above
             continue
         result = Result(
             task=benchmark.name,

@@ -26,7 +26,7 @@ class Row:
     @property
     def name(self) -> str:
         """What the row is called."""
-        return self.published.name if self.published else " ".join(filter(None, (self.result.task, self.result.split)))
+        return self.published.name if self.published else self.result.task
 
     @property
     def full(self) -> float:

@@ -48,8 +48,9 @@ def _beside(found: Sequence[Row]) -> str:
         "on a bar is the 95 % interval, the dark line Qwen-VL (arXiv 2308.12966). Below each number is how it was "
         "made: another prompt, decoding or metric gives another number.</p>"
     ]
+    tables = {id(row.result): row.published.table for row in reversed(found) if row.published}
     for name in (*TABLES, None):
-        mine = [row for row in found if (row.published.table if row.published else None) == name]
+        mine = [row for row in found if tables.get(id(row.result)) == name]
         if mine:
             shown = [line for _, one in groupby(mine, lambda row: id(row.result)) for line in _with_protocol(list(one))]
             out.append(
@@ -68,11 +69,12 @@ def _row(row: Row) -> tuple[Sequence[str], str]:
     goal = entry and entry.base if entry and entry.base is not None else entry and entry.chat
     split = html.escape(row.result.split or "–")
     if entry and row.other_split:
-        split += f' <span class="bad" title="the paper\'s numbers are of another split">paper: {entry.split}</span>'
+        split += f'<br><span class="bad" title="the paper\'s numbers are of another split">paper: {entry.split}</span>'
     count = row.score["n"] if row.score["n"] is not None else row.result.items
     items = f"{count:,}"
     if row.result.whole not in (None, row.result.items):
-        items = f'<span class="bad">{count:,} ({row.result.items:,} of {row.result.whole:,})</span>'
+        some = items if count == row.result.items else f"{items}; {row.result.items:,}"
+        items = f'<span class="bad">{some} of {row.result.whole:,}</span>'
     return (
         html.escape(row.name),
         bar(score, goal / row.full if goal else None),
