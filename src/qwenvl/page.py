@@ -50,13 +50,16 @@ def data_uri(png: bytes) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[tuple[Sequence[str], str]]) -> str:
-    """Rows of (HTML cells, CSS class); the first cell of a row is its name."""
+    """Rows of (HTML cells, CSS class); the first cell of a row is its name. A row of one cell spans the table."""
     head = "".join(f"<th>{cell}</th>" for cell in header)
-    body = "".join(
-        f'<tr class="{style}"><th>{cells[0]}</th>{"".join(f"<td>{cell}</td>" for cell in cells[1:])}</tr>'
-        for cells, style in rows
-    )
+    body = "".join(f'<tr class="{style}">{_cells(cells, len(header))}</tr>' for cells, style in rows)
     return f"<table class='scores'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cells(cells: Sequence[str], columns: int) -> str:
+    if len(cells) == 1 < columns:
+        return f"<td colspan='{columns}'>{cells[0]}</td>"
+    return f"<th>{cells[0]}</th>{''.join(f'<td>{cell}</td>' for cell in cells[1:])}"
 
 
 def bar(score: Mapping[str, Any], goal: float | None) -> str:
@@ -100,11 +103,14 @@ p { color: #4a5568; max-width: 52rem; }
 .scores tbody th { text-align: left; font-weight: 500; }
 .scores thead th { color: #718096; font-size: .85rem; font-weight: 500; }
 .scores tr.main th, .scores tr.main td { font-weight: 650; }
+.scores tr.note td { text-align: left; white-space: normal; overflow-wrap: anywhere; font-size: .74rem; color: #718096;
+  padding-bottom: .5rem; }
+.scores tr.note code { color: #4a5568; }
 .scores svg { display: block; }
 .wide { overflow-x: auto; }
 .good { color: #2f855a; }
 .bad { color: #c53030; }
-.side { display: flex; gap: 3rem; flex-wrap: wrap; align-items: flex-start; }
+.side { display: flex; gap: 1.5rem 3rem; flex-wrap: wrap; align-items: flex-start; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(225px, 1fr)); gap: .8rem; }
 .card { border: 1px solid #e2e8f0; border-top: 3px solid #38a169; border-radius: 6px; padding: .6rem; font-size: .85rem;
   overflow-wrap: anywhere; }

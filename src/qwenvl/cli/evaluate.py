@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from qwenvl.cli import eval_after
 from qwenvl.cli.errors import UsageError
 from qwenvl.cli.options import Verbs, load_model, model_options, positive, verb
 
@@ -33,6 +34,7 @@ def add(verbs: Verbs) -> None:
     p.add_argument("--few-shot", type=_shots, default=0, metavar="K", help="examples before the question, 0 to 8")
     p.add_argument("--workers", type=positive, default=2, help="threads that get batches ready (default: %(default)s)")
     p.add_argument("--predictions", type=Path, metavar="FILE", help="score the answers of this file; no model is asked")
+    eval_after.add(p)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -58,7 +60,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _tasks(options: argparse.Namespace) -> None:
     from qwenvl.evaluate.benchmarks.registry import chosen
-    from qwenvl.evaluate.harness import Settings, evaluate_tasks, score_predictions, summary
+    from qwenvl.evaluate.harness import Settings, evaluate_tasks, picture_folders, score_predictions, summary
+    from qwenvl.evaluate.report_tasks import write_task_report
 
     names = [name.strip() for name in options.tasks.split(",") if name.strip()]
     chosen(names)  # a wrong name is told before a model is loaded
@@ -81,7 +84,8 @@ def _tasks(options: argparse.Namespace) -> None:
         results = evaluate_tasks(load_model(options), names, settings)
     if results:
         print(summary(results))
-        print(f"\nwrote {settings.out / 'results.json'}")
+        report = write_task_report(settings.out, picture_folders(names, settings))
+        print(f"\nwrote {settings.out / 'results.json'} and {report}")
 
 
 def _data(given: list[str]) -> dict[str, Any]:

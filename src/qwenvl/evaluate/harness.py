@@ -117,6 +117,13 @@ def write_results(out: Path) -> Path:
     return path
 
 
+def picture_folders(tasks: Sequence[str], settings: Settings) -> list[Path]:
+    """The folders that the pictures of some tasks were taken from. Errors are those of `evaluate_tasks`."""
+    known = benchmarks()
+    names = [name for name in chosen(tasks) if name != SCENES]
+    return [folder for name in names for folder in locate(known[name], settings.data, settings.given).pictures]
+
+
 def _one(
     loaded: Loaded,
     benchmark: Benchmark,

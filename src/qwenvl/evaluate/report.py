@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qwenvl.evaluate import curves
 from qwenvl.evaluate.benchmarks import scenes
+from qwenvl.evaluate.drawn import drawn, outlines
 from qwenvl.evaluate.metrics.grounding import boxes_of
 from qwenvl.evaluate.predict import Prediction, regions_of
 from qwenvl.evaluate.run import Evaluation
@@ -19,9 +19,6 @@ from qwenvl.sample import Image, Part, Region, Text
 SHOWN = 8
 """Drawn answers of each task: as many right ones among them as the share of right ones is, so that the page does not
 flatter."""
-
-SIDE = 192
-"""Pixels a side at which a picture is shown."""
 
 
 def write_report(
@@ -132,44 +129,12 @@ def _card(prediction: Prediction) -> str:
 
 
 def _picture(image: Image, number: int, prediction: Prediction) -> str:
-    buffer = io.BytesIO()
-    picture = image.pil()
-    if max(picture.size) > 2 * SIDE:
-        picture.thumbnail((2 * SIDE, 2 * SIDE))
-    picture.save(buffer, "PNG")
-    said = _outlines(prediction.regions, number, "said")
-    true = _outlines(regions_of(prediction.item.truth), number, "true")
+    said = outlines(prediction.regions, number, "said")
+    true = outlines(regions_of(prediction.item.truth), number, "true")
     asked = ""
     if prediction.item.task == "grounded_caption":
-        asked = _outlines(regions_of(prediction.item.sample.parts), number, "asked")
-    size = f'width="{image.width}" height="{image.height}"'
-    return (
-        f'<svg width="{SIDE}" height="{round(SIDE * image.height / image.width)}" class="picture" '
-        f'viewBox="0 0 {image.width} {image.height}"><image href="{data_uri(buffer.getvalue())}" {size}/>'
-        f"{asked}{said}{true}</svg>"
-    )
-
-
-def _outlines(regions: Sequence[Region], number: int, style: str) -> str:
-    """The places in picture `number` as SVG; what the model said on a white halo, in the colours of `_marked`."""
-    out = []
-    for i, region in enumerate(regions):
-        if region.image != number:
-            continue
-        colour = f' style="stroke:{curves.COLOURS[i % len(curves.COLOURS)]}"' if style == "said" else ""
-        shapes = [
-            f'rect x="{box.x0:.1f}" y="{box.y0:.1f}" width="{max(0.0, box.x1 - box.x0):.1f}" '
-            f'height="{max(0.0, box.y1 - box.y0):.1f}"'
-            for box in region.boxes
-        ]
-        shapes += [f'polygon points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in q.points)}"' for q in region.quads]
-        for shape in shapes:
-            halo = f'<{shape} class="halo"/>' if style == "said" else ""
-            tag = shape.split()[0]
-            out.append(
-                f'{halo}<{shape} class="{style}"{colour}><title>{html.escape(region.phrase or "")}</title></{tag}>'
-            )
-    return "".join(out)
+        asked = outlines(regions_of(prediction.item.sample.parts), number, "asked")
+    return drawn(image, f"{asked}{said}{true}")
 
 
 def _marked(parts: Sequence[Part]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwenvl.evaluate.answers import Answers
@@ -27,7 +29,9 @@ def evaluate_scenes_task(loaded: Loaded, settings: Settings, about: Mapping[str,
         loaded.model, loaded.tokenizer, count, "test", settings.seed, batch_size=64, quiet=settings.quiet
     )
     answers = Answers(settings.out / "scenes")
-    answers.write(_row(number, prediction) for number, prediction in enumerate(found.predictions))
+    pictures = answers.folder / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    answers.write(_row(number, prediction, pictures) for number, prediction in enumerate(found.predictions))
     result = {
         "task": "scenes",
         "split": "test",
@@ -60,8 +64,11 @@ def evaluate_scenes_task(loaded: Loaded, settings: Settings, about: Mapping[str,
     return result
 
 
-def _row(number: int, prediction: Prediction) -> dict[str, Any]:
+def _row(number: int, prediction: Prediction, pictures: Path) -> dict[str, Any]:
     item = prediction.item
+    image = pictures / f"{hashlib.blake2b(item.sample.images[0].key.encode(), digest_size=8).hexdigest()}.png"
+    if not image.is_file():  # several questions are about one scene
+        item.sample.images[0].pil().save(image)
     return {
         "id": f"{item.sample.id}#{number}",
         "prompt": item.question,
@@ -69,7 +76,7 @@ def _row(number: int, prediction: Prediction) -> dict[str, Any]:
         "targets": [text_of(item.truth)],
         "score": float(correct(prediction)),
         "category": item.task,
-        "image": None,
+        "image": str(image),
         "boxes": {"true": _boxes(item.truth), "found": _boxes(prediction.parts)},
     }
 

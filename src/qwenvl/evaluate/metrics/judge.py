@@ -6,7 +6,7 @@ import math
 import re
 from typing import NamedTuple
 
-BEST = 10.0
+HIGHEST = 10.0
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w%]|\.\d)")
 _PAIR = re.compile(r"\W*(\d+(?:\.\d+)?)\s*(?:/\s*10)?[\s,;/|&]+(\d+(?:\.\d+)?)\s*(?:/\s*10)?\W*")
 
@@ -23,9 +23,10 @@ def parse_judge(reply: str) -> Verdict | None:
 
     TouchStone's prompt (arXiv 2308.16890) asks for a first line with nothing but two numbers; the first line of that
     form is taken, so also one after a preface. Else a line that names both assistants' scores ("Assistant 1: 8,
-    Assistant 2: 7.5"), or two lines that name one each. A score above 10 is none.
+    Assistant 2: 7.5"), or two lines that name one each. A score above 10 is none, and so are two
+    for one assistant.
     """
-    lines = [line.strip() for line in reply.splitlines() if line.strip()]
+    lines = [line.strip()[:2000] for line in reply[:20_000].splitlines() if line.strip()]
     for line in lines:
         match = _PAIR.fullmatch(line)
         if match:
@@ -36,10 +37,12 @@ def parse_judge(reply: str) -> Verdict | None:
             who = re.match(r"assistant\s*([12AB])\b(.*)", part, flags=re.IGNORECASE)
             number = _NUMBER.search(who[2]) if who else None
             if who and number:
-                named.setdefault({"a": "1", "b": "2"}.get(who[1].lower(), who[1]), number[0])
+                which = {"a": "1", "b": "2"}.get(who[1].lower(), who[1])
+                if named.setdefault(which, number[0]) != number[0]:
+                    return None  # says two things of one answer
     return _verdict(named["1"], named["2"]) if {"1", "2"} <= named.keys() else None
 
 
 def _verdict(first: str, second: str) -> Verdict | None:
     scores = Verdict(float(first), float(second))
-    return scores if all(math.isfinite(score) and score <= BEST for score in scores) else None
+    return scores if all(math.isfinite(score) and score <= HIGHEST for score in scores) else None

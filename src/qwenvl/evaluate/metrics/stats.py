@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_COUNTS = 1 << 22
 _Z = 1.959963984540054  # two-sided 95 %
 
 
@@ -64,14 +65,23 @@ def bootstrap(
     if n == 0:
         return EMPTY
     table = np.asarray(items, dtype=np.float64)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=rounds)
-    draws = np.asarray(statistic(counts @ table), dtype=np.float64)
+    draws = np.asarray(statistic(resampled(table, rounds, seed)), dtype=np.float64)
     draws = draws[~np.isnan(draws)]
     value = float(statistic(table.sum(axis=0)))
     if math.isnan(value) or draws.size == 0:
         return Score(math.nan, math.nan, math.nan, n)
     low, high = np.quantile(draws, [0.025, 0.975])
     return Score(value, float(low), float(high), n)
+
+
+def resampled(table: np.ndarray, rounds: int, seed: int = 0) -> np.ndarray:
+    """Column sums (rounds, k) of as many rows of `table` (n, k) as it has, drawn with replacement. Deterministic."""
+    n = len(table)
+    rng, even = np.random.default_rng(seed), np.full(n, 1 / n)
+    # a few rounds at a time: all counts of a split of 200,000 items would take a gigabyte
+    at_once = max(1, _COUNTS // n)
+    sums = [rng.multinomial(n, even, size=min(at_once, rounds - at)) @ table for at in range(0, rounds, at_once)]
+    return np.concatenate(sums)
 
 
 def mean(values: Sequence[float]) -> Score:

@@ -17,10 +17,11 @@ from tqdm import tqdm
 from qwenvl.data.dialogues.exchanges import turn_tokens
 from qwenvl.data.dialogues.gather import picture_key
 from qwenvl.data.dialogues.layout import CACHE, Layout, read_json
-from qwenvl.data.dialogues.llm.cache import Cache, Reply, Spent, request_key
+from qwenvl.data.dialogues.llm.cache import Cache, Reply, Spent
 from qwenvl.data.dialogues.llm.check import Rejected, turns_of
 from qwenvl.data.dialogues.llm.client import Client, NoReply
 from qwenvl.data.dialogues.llm.prompt import Task, task_of
+from qwenvl.data.dialogues.llm.request import request_of
 from qwenvl.data.dialogues.llm.settings import LanguageModel
 from qwenvl.data.dialogues.recipe import DialogueRecipe
 from qwenvl.data.dialogues.strategies import TOO_LONG
@@ -166,15 +167,7 @@ class Asker:
 
     async def _reply(self, task: Task, attempt: int) -> Reply:
         settings = self._settings
-        request: dict[str, Any] = {
-            "model": settings.model,
-            "messages": list(task.messages),
-            "temperature": settings.temperature,
-            "max_tokens": settings.max_tokens,
-        }
-        if settings.json_mode:
-            request["response_format"] = {"type": "json_object"}
-        key = request_key({**request, "base_url": settings.base_url, "attempt": attempt})
+        request, key = request_of(settings, task.messages, attempt)
         known = self._cache.find(key)
         if known is not None:
             return known
