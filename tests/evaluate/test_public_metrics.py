@@ -284,7 +284,7 @@ def test_judges_replies(reply: str, wanted: tuple[float, float] | None) -> None:
 @given(st.text(max_size=60))
 def test_any_reply_of_a_judge_is_two_scores_or_none(reply: str) -> None:
     found = metrics.parse_judge(reply)
-    assert found is None or all(0 <= score <= 10 for score in found)
+    assert found is None or all(1 <= score <= 10 for score in found)
 
 
 def test_metrics_need_no_torch() -> None:

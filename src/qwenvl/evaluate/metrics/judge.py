@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import NamedTuple
 
-HIGHEST = 10.0
+LOWEST, HIGHEST = 1.0, 10.0
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w%]|\.\d)")
-_PAIR = re.compile(r"\W*(\d+(?:\.\d+)?)\s*(?:/\s*10)?[\s,;/|&]+(\d+(?:\.\d+)?)\s*(?:/\s*10)?\W*")
+_PAIR = re.compile(r"\W*(\d+(?:\.\d+)?)\s*(?:/\s*10)?[\s,;/|&]+(?:and\s+)?(\d+(?:\.\d+)?)\s*(?:/\s*10)?\W*")
 
 
 class Verdict(NamedTuple):
@@ -23,7 +22,7 @@ def parse_judge(reply: str) -> Verdict | None:
 
     TouchStone's prompt (arXiv 2308.16890) asks for a first line with nothing but two numbers; the first line of that
     form is taken, so also one after a preface. Else a line that names both assistants' scores ("Assistant 1: 8,
-    Assistant 2: 7.5"), or two lines that name one each. A score above 10 is none, and so are two
+    Assistant 2: 7.5"), or two lines that name one each. A score below 1 or above 10 is none, and so are two
     for one assistant.
     """
     lines = [line.strip()[:2000] for line in reply[:20_000].splitlines() if line.strip()]
@@ -45,4 +44,4 @@ def parse_judge(reply: str) -> Verdict | None:
 
 def _verdict(first: str, second: str) -> Verdict | None:
     scores = Verdict(float(first), float(second))
-    return scores if all(math.isfinite(score) and score <= HIGHEST for score in scores) else None
+    return scores if all(LOWEST <= score <= HIGHEST for score in scores) else None
