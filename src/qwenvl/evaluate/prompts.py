@@ -25,18 +25,24 @@ class Opener:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = [Pictures(folder, allow_absolute=True) for folder in folders]
+        self._found: dict[str, Path] = {}
 
     def path(self, entry: Entry) -> Path | None:
         """Where an entry's picture lies; None where it is not there, or in the annotation itself."""
         if isinstance(entry.image, bytes):
             return None
+        if entry.image in self._found:
+            return self._found[entry.image]
         try:
             for pictures in self._folders:
                 for name in (entry.image, *entry.others):
-                    if name and pictures.has(name, "image"):
-                        return pictures.path(name, "image")
+                    if name and (path := pictures.path(name, "image")).is_file():
+                        self._found[entry.image] = path
+                        return path
         except RowError as error:
             raise DataError(f"{entry.at}: {error}") from None
+        except OSError:  # a name that is too long
+            return None
         return None
 
     def has(self, entry: Entry) -> bool:
