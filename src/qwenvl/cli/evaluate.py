@@ -16,8 +16,8 @@ def add(verbs: Verbs) -> None:
     """Register the verb."""
     p = verb(verbs, "eval", run, "score a model on held-out scenes, or on public benchmarks (--tasks)")
     model_options(p)
-    p.add_argument("--count", type=positive, default=400, help="how many scenes (default: %(default)s)")
-    p.add_argument("--split", choices=("test", "val", "train"), default="test", help="of the scenes")
+    p.add_argument("--count", type=positive, help="how many scenes, without --tasks (default: 400)")
+    p.add_argument("--split", choices=("test", "val", "train"), help="of the scenes, without --tasks (default: test)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--batch-size", type=positive, help="default: 64 scenes, 16 items of a benchmark")
     p.add_argument("--out", type=Path, help="a folder for answers, scores and report (with --tasks: runs/eval)")
@@ -40,6 +40,10 @@ def add(verbs: Verbs) -> None:
 def run(options: argparse.Namespace) -> None:
     """`qwenvl eval`."""
     if options.tasks:
+        if options.count or options.split:
+            raise UsageError(
+                "--count and --split are of scenes without --tasks: take --limit N, and the split by --data"
+            )
         _tasks(options)
         return
     if options.predictions or options.limit or options.few_shot or options.data:
@@ -48,7 +52,12 @@ def run(options: argparse.Namespace) -> None:
     from qwenvl.evaluate.run import evaluate_scenes, table
 
     found = evaluate_scenes(
-        loaded.model, loaded.tokenizer, options.count, options.split, options.seed, batch_size=options.batch_size or 64
+        loaded.model,
+        loaded.tokenizer,
+        options.count or 400,
+        options.split or "test",
+        options.seed,
+        batch_size=options.batch_size or 64,
     )
     print(table(found.scores))
     if options.out:

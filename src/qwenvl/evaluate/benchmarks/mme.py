@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qwenvl.data.sources.public.entry import At, Entry
 from qwenvl.data.sources.report import DataError, Spot
+from qwenvl.evaluate import metrics
 from qwenvl.evaluate.benchmarks.benchmark import Answer, Benchmark, Data, Item
 from qwenvl.serve.engine import Generation
 
@@ -53,37 +54,21 @@ def _of_file(file: Path) -> Iterator[Item]:
         )
 
 
-def said(text: str) -> str:
-    """ "yes", "no" or "other", as MME's own evaluation reads an answer: the whole, else its first four characters."""
-    words = text.strip().lower()
-    if words in ("yes", "no"):
-        return words
-    return "yes" if "yes" in words[:4] else "no" if "no" in words[:4] else "other"
-
-
 def right(answer: Answer) -> float:
     """1 for the true yes or no."""
-    return float(said(answer.text) in {true.lower() for true in answer.item.answers})
+    return float(metrics.parse_yes_no(answer.text.strip()) in {true.lower() for true in answer.item.answers})
 
 
 def totals(answers: Sequence[Answer]) -> Mapping[str, float]:
     """Of each subtask acc+ (the share of pictures with all questions right), and the scores of perception and cognition
     as shares of their most (2000 and 800 points: 100 for acc and 100 for acc+ of each subtask).
     """
-    pictures: dict[str, dict[str, list[float]]] = {}
-    for answer in answers:
-        of = pictures.setdefault(answer.item.category, {})
-        of.setdefault(str(answer.item.meta["picture"]), []).append(right(answer))
-    found: dict[str, float] = {}
-    points: dict[str, float] = {}
-    for name, of in pictures.items():
-        each = [value for values in of.values() for value in values]
-        plus = sum(min(values) for values in of.values()) / len(of)
-        found[f"acc+ {name}"] = plus
-        points[name] = (sum(each) / len(each) + plus) / 2
+    rows = [(a.item.category, str(a.item.meta["picture"]), a.item.answers[0], a.text) for a in answers]
+    scores = metrics.mme_score(rows)
+    found = {f"acc+ {name}": score.acc_plus for name, score in scores.items()}
     for half, names in (("perception", PERCEPTION), ("cognition", COGNITION)):
-        if all(name in points for name in names):
-            found[half] = sum(points[name] for name in names) / len(names)
+        if all(name in scores for name in names):
+            found[half] = sum(scores[name].score for name in names) / (200 * len(names))
     return found
 
 
