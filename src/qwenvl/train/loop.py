@@ -28,7 +28,7 @@ from qwenvl.train.objectives import Objective, items_of, logged, objective_of
 from qwenvl.train.optim import Optimizers, rate, trainable
 from qwenvl.train.parallel import Ranks
 from qwenvl.train.shard import clip_gradients, is_sharded, with_picture
-from qwenvl.train.sharded_checkpoint import load_sharded, save_sharded
+from qwenvl.train.sharded_checkpoint import Saver, load_sharded
 
 
 class Stop:
@@ -71,6 +71,8 @@ class Place:
     quiet: bool = False
     sharded: Path | None = None
     """The checkpoint whose optimizer state is still to be read, each rank its own part of it."""
+    saver: Saver | None = None
+    """Writes the checkpoints of a sharded model."""
 
 
 def train_stage(
@@ -107,8 +109,8 @@ def train_stage(
         name = str(precision).removeprefix("torch.")
         extra = {"elapsed": journal.elapsed, "precision": name, "world": place.ranks.world}
         progress = Progress(place.stage_index, done, loader, extra)
-        if sharded:
-            save_sharded(place.folder / "checkpoints", model, optimizers.optimizers, progress, place.ranks)
+        if place.saver is not None:
+            place.saver.save(model, optimizers.optimizers, progress)
         elif place.ranks.first:
             checkpoint.save(place.folder / "checkpoints", model, optimizers.state_dict(), progress)
         place.ranks.barrier()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from qwenvl.train.feed import Feed, workers_for
 from qwenvl.train.loop import Place, Stop, stopping, train_stage
 from qwenvl.train.parallel import Ranks, launch
 from qwenvl.train.shard import check_shardable, is_sharded, shard_model
-from qwenvl.train.sharded_checkpoint import load_sharded, save_sharded, whole_weights
+from qwenvl.train.sharded_checkpoint import Saver, load_sharded, whole_weights
 from qwenvl.train.stages import checkpointing, freeze, trainable_counts
 from qwenvl.train.torchrun import first_alone, joined, started_by_torchrun
 from qwenvl.typed import ConfigError, from_dict, to_dict
@@ -155,7 +156,8 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
     progress, optimizer, sharded = _resume(model, precision, out, ranks)
     pixels = PixelCache()
     wording = load_wording(out / WORDING) if recipe.wording is not None else EXACT
-    with stopping(ranks.parent) as stop:
+    saver = Saver(out / "checkpoints", ranks) if is_sharded(model) else None
+    with stopping(ranks.parent) as stop, saver or nullcontext():
         while progress.stage < len(recipe.stages):
             stage = recipe.stages[progress.stage]
             freeze(model, stage.trains)
@@ -170,12 +172,24 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
                 settings = replace(settings, wording=wording)
                 batches = Batches(parts_of(source, settings.tasks), tokenizer, settings, progress.loader, pixels)
                 elapsed = _train(
-                    model, tokenizer, recipe, stage, batches, progress, optimizer, sharded, ranks, out, quiet, stop
+                    model,
+                    tokenizer,
+                    recipe,
+                    stage,
+                    batches,
+                    progress,
+                    optimizer,
+                    sharded,
+                    saver,
+                    ranks,
+                    out,
+                    quiet,
+                    stop,
                 )
             optimizer = sharded = None
             progress = Progress(progress.stage + 1, 0, None, {**progress.extra, "elapsed": elapsed})
-            if is_sharded(model):
-                save_sharded(out / "checkpoints", model, [], progress, ranks)
+            if saver is not None:
+                saver.save(model, [], progress)
             elif ranks.first:
                 checkpoint.save(out / "checkpoints", model, None, progress)
             ranks.barrier()
@@ -259,13 +273,16 @@ def _train(
     progress: Progress,
     optimizer: list[dict[str, Any]] | None,
     sharded: Path | None,
+    saver: Saver | None,
     ranks: Ranks,
     out: Path,
     quiet: bool,
     stop: Stop,
 ) -> float:
     count = (stage.steps - progress.step) * stage.accumulation
-    place = Place(out, progress.stage, ranks, progress.step, optimizer, progress.extra["elapsed"], quiet, sharded)
+    place = Place(
+        out, progress.stage, ranks, progress.step, optimizer, progress.extra["elapsed"], quiet, sharded, saver
+    )
     precision = getattr(torch, progress.extra["precision"])
     stream = Feed(batches, count, workers_for(ranks.world))
     elapsed = train_stage(model, tokenizer, recipe, stage, stream, place, stop, precision)
