@@ -147,13 +147,27 @@ class EvaluationSpec:
 
 
 @dataclass(frozen=True)
+class ParallelSpec:
+    """How the processes that torchrun started share the model (`qwenvl.train.shard`): weights, gradients, states.
+
+    `shard` of them share one copy (by default all), and `replicate` such copies learn side by side. `cpu_offload`
+    keeps on the CPU what does not compute just now.
+    """
+
+    shard: int | None = None
+    replicate: int = 1
+    cpu_offload: bool = False
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides a run, but the user's own data and the folder it is written to.
 
     `init` is a checkpoint to go on from (a folder, or "nano" for the one that ships); its sizes and its tokenizer are
     taken then, and `model` and `tokenizer` must be left out. With `lora`, its weights stay as they are and what a stage
     trains are the low-rank additions of the parts it names. `ranks` processes train together and share the cores.
-    `wording` is a file of paraphrases of the prompts (`qwenvl.tasks.wording`).
+    `parallel` shards the model over the processes of torchrun, which come in place of `ranks`; without it each of them
+    holds all of it. `wording` is a file of paraphrases of the prompts (`qwenvl.tasks.wording`).
     """
 
     name: str
@@ -167,6 +181,7 @@ class Recipe:
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     ranks: int = 1
+    parallel: ParallelSpec | None = None
     log_every: int = 10
     save_every: int = 200
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from qwenvl.cli.errors import UsageError
@@ -37,4 +38,5 @@ def run(options: argparse.Namespace) -> None:
 
     out = options.out or Path("runs") / recipe.name
     model = train(recipe, out, options.data, strict=options.strict, fresh=options.fresh, image_root=options.image_root)
-    print(f"\nThe model is in {model}. Talk to it:\n  qwenvl chat --model {model} --image PICTURE")
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts many of these
+        print(f"\nThe model is in {model}. Talk to it:\n  qwenvl chat --model {model} --image PICTURE")

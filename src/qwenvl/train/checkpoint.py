@@ -51,9 +51,14 @@ def save(folder: Path, model: nn.Module, optimizer: list[dict[str, Any]] | None,
         raise CheckpointError(
             f"{final}: could not be written ({error}); the checkpoint before it is untouched"
         ) from error
+    drop_old(folder)
+    return final
+
+
+def drop_old(folder: Path) -> None:
+    """Remove all checkpoints in `folder` but the last ones."""
     for old in complete(folder)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
-    return final
 
 
 def complete(folder: Path) -> list[Path]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from qwenvl.config import Recipe, Stage
 from qwenvl.data.loader import Batch
@@ -28,6 +27,8 @@ from qwenvl.train.metrics import Journal, Meter
 from qwenvl.train.objectives import Objective, items_of, logged, objective_of
 from qwenvl.train.optim import Optimizers, rate, trainable
 from qwenvl.train.parallel import Ranks
+from qwenvl.train.shard import clip_gradients, is_sharded, with_picture
+from qwenvl.train.sharded_checkpoint import Saver, load_sharded
 
 
 class Stop:
@@ -68,6 +69,10 @@ class Place:
     optimizer: list[dict[str, Any]] | None = None
     elapsed: float = 0.0
     quiet: bool = False
+    sharded: Path | None = None
+    """The checkpoint whose optimizer state is still to be read, each rank its own part of it."""
+    saver: Saver | None = None
+    """Writes the checkpoints of a sharded model."""
 
 
 def train_stage(
@@ -87,19 +92,26 @@ def train_stage(
     optimizers = Optimizers(model, stage)
     if place.optimizer is not None:
         optimizers.load_state_dict(place.optimizer)
+    if place.sharded is not None:
+        load_sharded(place.sharded, model, optimizers.optimizers)
     parameters = [parameter for _, parameter in trainable(model)]
     quiet = place.quiet or not place.ranks.first
     path = place.folder / "metrics.jsonl" if place.ranks.first else None
     journal = Journal(path, stage.name, stage.steps, place.step, place.elapsed, quiet)
     meter = Meter(logged(stage), place.ranks)
     objective = objective_of(stage, tokenizer)
+    sharded = is_sharded(model)
+    combine = place.ranks.sum_numbers if sharded else place.ranks.sum_gradients
+    world = place.ranks.world if sharded else 1
     model.train()
 
     def save(done: int, loader: dict[str, Any]) -> None:
         name = str(precision).removeprefix("torch.")
         extra = {"elapsed": journal.elapsed, "precision": name, "world": place.ranks.world}
         progress = Progress(place.stage_index, done, loader, extra)
-        if place.ranks.first:
+        if place.saver is not None:
+            place.saver.save(model, optimizers.optimizers, progress)
+        elif place.ranks.first:
             checkpoint.save(place.folder / "checkpoints", model, optimizers.state_dict(), progress)
         place.ranks.barrier()
 
@@ -110,10 +122,10 @@ def train_stage(
             begin = time.perf_counter()
             micro = [next(batches) for _ in range(stage.accumulation)]
             meter.wait(time.perf_counter() - begin)
-            loss = _gradients(model, stage, objective, micro, meter, precision)
+            loss = _gradients(model, stage, objective, micro, meter, precision, world)
             # every rank must come to the same decision, so the loss and the wish to stop travel with the gradients
-            loss, asked = place.ranks.sum_gradients(parameters, [loss, float(stop.asked)])
-            norm = float(nn.utils.clip_grad_norm_(parameters, stage.clip))
+            loss, asked = combine(parameters, [loss, float(stop.asked)])
+            norm = clip_gradients(parameters, stage.clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise TrainingError(_bad(loss, norm, micro, place))
             optimizers.step(step)
@@ -138,17 +150,21 @@ def _gradients(
     micro: list[Batch],
     meter: Meter,
     precision: torch.dtype,
+    averaged: int,
 ) -> float:
-    """Add up the gradients of the mean loss over the whole step, on all ranks; gives this rank's share of that loss."""
+    """Add up the gradients of the mean loss over the whole step, on all ranks; gives this rank's share of that loss.
+
+    `averaged` ranks get the mean of their gradients in the backward pass (a sharded model's), where the sum is wanted.
+    """
     device = next(model.parameters()).device
     # the mean over the whole step, so that how it is split into micro-batches and ranks changes nothing
     items = items_of(stage, micro)
     share = 0.0
     for batch in micro:
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            loss = objective(model, batch, items)
+            loss = objective(model, with_picture(batch) if averaged > 1 else batch, items)
         if loss.value.requires_grad:  # not where the vision tower alone trains and these rows hold no picture
-            loss.value.backward()
+            (loss.value * averaged if averaged > 1 else loss.value).backward()
         meter.add(batch, loss.tasks)
         share += loss.value.item()
     return share

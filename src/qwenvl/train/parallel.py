@@ -51,14 +51,18 @@ class Ranks:
         if self.world > 1:
             dist.barrier()
 
+    def sum_numbers(self, parameters: Sequence[nn.Parameter], extra: Sequence[float]) -> list[float]:
+        """The sums over all ranks of `extra`, where the backward pass has joined the gradients of `parameters`."""
+        _fill_gradients(parameters)
+        device = parameters[0].device
+        return [float(value) for value in self.sum(torch.tensor(extra, device=device))]
+
     def sum_gradients(self, parameters: Sequence[nn.Parameter], extra: Sequence[float]) -> list[float]:
         """Sum the gradients over all ranks in one message, and `extra` numbers beside them; gives their sums.
 
         A parameter without a gradient counts as zero: a rank whose rows hold no picture takes part all the same.
         """
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
+        _fill_gradients(parameters)
         if self.world == 1:
             return list(extra)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -69,6 +73,12 @@ class Ranks:
             gradient.copy_(flat[begin : begin + gradient.numel()].view_as(gradient))
             begin += gradient.numel()
         return [float(value) for value in flat[begin:]]
+
+
+def _fill_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
 
 
 def launch(work: Callable[..., None], world: int, *args: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,10 @@ from qwenvl.train.checkpoint import Progress
 from qwenvl.train.feed import Feed, workers_for
 from qwenvl.train.loop import Place, Stop, stopping, train_stage
 from qwenvl.train.parallel import Ranks, launch
+from qwenvl.train.shard import check_shardable, is_sharded, shard_model
+from qwenvl.train.sharded_checkpoint import Saver, load_sharded, whole_weights
 from qwenvl.train.stages import checkpointing, freeze, trainable_counts
+from qwenvl.train.torchrun import first_alone, joined, started_by_torchrun
 from qwenvl.typed import ConfigError, from_dict, to_dict
 
 TOKENIZER_RECORDS = 3000
@@ -59,18 +63,45 @@ def train(
     when `out` holds another recipe's run, DataError for data that can't be used, and the errors of
     `qwenvl.train.errors`.
     """
-    if fresh:
-        shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
-    _same_recipe(recipe, out)
+    if started_by_torchrun():
+        with joined() as ranks:
+            check_shardable(recipe, ranks.world)
+            with first_alone(ranks) as mine:
+                if mine:
+                    _begin(recipe, out, data, strict, fresh, quiet, image_root)
+            if not finished(out):
+                run_stages(ranks, recipe, out, quiet)
+        return out / "model"
+    if recipe.parallel is not None:
+        raise ConfigError(
+            f"recipe {recipe.name!r} has 'parallel': start it with torchrun --nproc-per-node N -m qwenvl train …, or "
+            "take 'parallel' out"
+        )
+    _begin(recipe, out, data, strict, fresh, quiet, image_root)
     if finished(out):
         return out / "model"
-    prepare(recipe, out, data, strict, quiet, image_root)
     checkpoints = checkpoint.complete(out / "checkpoints")
     # another number of ranks would round otherwise: a run keeps the one that it began with
     world = checkpoint.read_progress(checkpoints[-1]).extra["world"] if checkpoints else recipe.ranks
     launch(run_stages, world, recipe, out, quiet)
     return out / "model"
+
+
+def _begin(
+    recipe: Recipe,
+    out: Path,
+    data: Sequence[str | Path],
+    strict: bool,
+    fresh: bool,
+    quiet: bool,
+    image_root: Path | None,
+) -> None:
+    if fresh:
+        shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    _same_recipe(recipe, out)
+    if not finished(out):
+        prepare(recipe, out, data, strict, quiet, image_root)
 
 
 def finished(out: Path) -> bool:
@@ -120,10 +151,13 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
         model = build_model(recipe.model_spec, tokenizer)
     if torch.cuda.is_available():
         model.cuda()
-    progress, optimizer = _resume(model, precision, out, ranks)
+    if recipe.parallel is not None:
+        shard_model(model, recipe.parallel, precision)
+    progress, optimizer, sharded = _resume(model, precision, out, ranks)
     pixels = PixelCache()
     wording = load_wording(out / WORDING) if recipe.wording is not None else EXACT
-    with stopping(ranks.parent) as stop:
+    saver = Saver(out / "checkpoints", ranks) if is_sharded(model) else None
+    with stopping(ranks.parent) as stop, saver or nullcontext():
         while progress.stage < len(recipe.stages):
             stage = recipe.stages[progress.stage]
             freeze(model, stage.trains)
@@ -137,27 +171,51 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
                 settings = settings_of(stage, progress.stage, recipe.seed, model.config.num_queries, ranks)
                 settings = replace(settings, wording=wording)
                 batches = Batches(parts_of(source, settings.tasks), tokenizer, settings, progress.loader, pixels)
-                elapsed = _train(model, tokenizer, recipe, stage, batches, progress, optimizer, ranks, out, quiet, stop)
-            optimizer = None
+                elapsed = _train(
+                    model,
+                    tokenizer,
+                    recipe,
+                    stage,
+                    batches,
+                    progress,
+                    optimizer,
+                    sharded,
+                    saver,
+                    ranks,
+                    out,
+                    quiet,
+                    stop,
+                )
+            optimizer = sharded = None
             progress = Progress(progress.stage + 1, 0, None, {**progress.extra, "elapsed": elapsed})
-            if ranks.first:
+            if saver is not None:
+                saver.save(model, [], progress)
+            elif ranks.first:
                 checkpoint.save(out / "checkpoints", model, None, progress)
             ranks.barrier()
+    weights = whole_weights(model) if is_sharded(model) else None
     if ranks.first:
-        save_model(model, tokenizer, recipe, out / "model")
+        save_model(model, tokenizer, recipe, out / "model", weights)
 
 
-def save_model(model: QwenVLForConditionalGeneration, tokenizer: QwenTokenizer, recipe: Recipe, folder: Path) -> None:
+def save_model(
+    model: QwenVLForConditionalGeneration,
+    tokenizer: QwenTokenizer,
+    recipe: Recipe,
+    folder: Path,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> None:
     """Write weights, configuration, tokenizer and processor as a folder for `from_pretrained`; the recipe last.
 
-    Of a model with low-rank additions only these are written, with the name of the model that they belong to.
+    `weights` are the whole ones of a model that is sharded. Of a model with low-rank additions only these are written,
+    with the name of the model that they belong to.
     """
     model.eval()
     if recipe.lora is not None:
         save_lora(model, folder)
     else:
         with quietly():
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, state_dict=weights)
     QwenVLProcessor(tokenizer, model.config).save_pretrained(folder)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(to_dict(recipe), sort_keys=False), encoding="utf-8")
 
@@ -180,14 +238,22 @@ def settings_of(stage: Stage, index: int, seed: int, queries: int, ranks: Ranks 
 
 def _resume(
     model: QwenVLForConditionalGeneration, precision: torch.dtype, out: Path, ranks: Ranks
-) -> tuple[Progress, list[dict[str, Any]] | None]:
-    """Where the run stands, with that place's weights in the model; the beginning where nothing is saved."""
+) -> tuple[Progress, list[dict[str, Any]] | None, Path | None]:
+    """Where the run stands, with that place's weights in the model; the beginning where nothing is saved.
+
+    Beside it the optimizer's state, or of a sharded model the checkpoint that has it.
+    """
     checkpoints = checkpoint.complete(out / "checkpoints")
     ranks.barrier()
     if not checkpoints:
         name = str(precision).removeprefix("torch.")
-        return Progress(0, 0, None, {"elapsed": 0.0, "precision": name, "world": ranks.world}), None
-    return checkpoint.read_progress(checkpoints[-1]), checkpoint.load(checkpoints[-1], model)
+        return Progress(0, 0, None, {"elapsed": 0.0, "precision": name, "world": ranks.world}), None, None
+    last = checkpoints[-1]
+    progress = checkpoint.read_progress(last)
+    if not is_sharded(model):
+        return progress, checkpoint.load(last, model), None
+    load_sharded(last, model, [])
+    return progress, None, last if progress.step else None
 
 
 def _precision(recipe: Recipe, out: Path) -> torch.dtype:
@@ -206,13 +272,17 @@ def _train(
     batches: Batches,
     progress: Progress,
     optimizer: list[dict[str, Any]] | None,
+    sharded: Path | None,
+    saver: Saver | None,
     ranks: Ranks,
     out: Path,
     quiet: bool,
     stop: Stop,
 ) -> float:
     count = (stage.steps - progress.step) * stage.accumulation
-    place = Place(out, progress.stage, ranks, progress.step, optimizer, progress.extra["elapsed"], quiet)
+    place = Place(
+        out, progress.stage, ranks, progress.step, optimizer, progress.extra["elapsed"], quiet, sharded, saver
+    )
     precision = getattr(torch, progress.extra["precision"])
     stream = Feed(batches, count, workers_for(ranks.world))
     elapsed = train_stage(model, tokenizer, recipe, stage, stream, place, stop, precision)
