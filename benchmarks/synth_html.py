@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from qwenvl.data.synth.html import HtmlPages, html_pages, units
-from qwenvl.data.synth.html_filter import HtmlError
+from qwenvl.data.synth.pages import PageError
 from qwenvl.sample import Record
 
 
@@ -59,7 +59,7 @@ def one(maker: HtmlPages, name: str, data: bytes, dropped: Counter[str]) -> Reco
     """A page, or None with its reason counted."""
     try:
         return maker.record(name, data)
-    except HtmlError as error:
+    except PageError as error:
         dropped[error.why] += 1
         return None
 

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from qwenvl.data.sources.warc import MAX_BYTES
 from qwenvl.data.synth.inputs import read_documents
+from qwenvl.data.synth.pages import PageError
 from qwenvl.data.synth.pdf import units
-from qwenvl.data.synth.pdf_page import PageLimits, PdfError
+from qwenvl.data.synth.pdf_page import PageLimits
 from qwenvl.data.synth.pdf_reader import BEYOND, PdfReader
 from qwenvl.data.synth.run import Tally
 
@@ -74,7 +75,7 @@ def read(contents: list[bytes], limits: PageLimits, most: int) -> tuple[int, int
                     why[found] += 1
                 else:
                     kept += 1
-        except PdfError as error:
+        except PageError as error:
             why[error.why] += 1
     reader.close()
     return seen, kept, why

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
+from qwenvl.data.sources.public.registry import split_options, split_spec
 from qwenvl.evaluate.benchmarks.benchmark import Benchmark, Data
 
 TRAIN = ":train"
 """After a task's name: the split that its few-shot examples are from."""
-
-_READER = re.compile(r"([A-Za-z][A-Za-z0-9_+.-]+):(?!//)(.+)", re.DOTALL)
 
 
 class DataMissing(ValueError):
@@ -28,14 +26,12 @@ def locate(benchmark: Benchmark, root: Path, given: Mapping[str, str], train: bo
     key = benchmark.name + TRAIN if train else benchmark.name
     usual = benchmark.train if train else benchmark.file
     spec = given.get(key)
-    reader, path, options = benchmark.format, root / usual, dict(parse_qsl(benchmark.query))
+    reader, path, options = benchmark.format, root / usual, dict(split_options(benchmark.query))
     if spec is not None:
-        found = None if Path(spec).exists() else _READER.fullmatch(spec)
-        reader, rest = (found[1], found[2]) if found else (benchmark.format, spec)
-        name, _, query = rest.partition("?")
-        path = Path(name).expanduser()
-        own = dict(parse_qsl(query, keep_blank_values=True))
-        options = own if found else {**options, **own}
+        own_reader, name, found = split_spec(spec)
+        reader, path = own_reader or benchmark.format, Path(name).expanduser()
+        # another reader has options of its own
+        options = dict(found) if own_reader else {**options, **dict(found)}
     if train and options.get("split") and spec is None:
         options["split"] = "train"
     if not path.exists():

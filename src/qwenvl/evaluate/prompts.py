@@ -17,8 +17,6 @@ from qwenvl.text.chatml import dialogue_sample
 Shown = tuple[Item, Image | None]
 """An item with its picture."""
 
-_USER = Text("user\n")
-
 
 class Opener:
     """Opens the pictures of entries, in the first of some folders that has them."""
@@ -71,7 +69,8 @@ def sample_of(benchmark: Benchmark, item: Item, image: Image | None, shots: Sequ
     In chat the picture has no number before it, as in the reference's evaluation of MME.
     """
     if benchmark.kind == "chat":
-        return _chat(item, image)
+        turn = Turn("user", (*_picture(image), Text(item.prompt)))
+        return dialogue_sample([turn], source=benchmark.name, id=item.id, reply=True, first_picture=None)
     parts: list[Part] = []
     for example, picture in shots:
         parts += [*_picture(picture), Text(f"{example.prompt} {example.answer}")]
@@ -86,12 +85,6 @@ def sample_of(benchmark: Benchmark, item: Item, image: Image | None, shots: Sequ
 
 def _picture(image: Image | None) -> tuple[Part, ...]:
     return () if image is None else (image,)
-
-
-def _chat(item: Item, image: Image | None) -> Sample:
-    asked = dialogue_sample([Turn("user", (Text(item.prompt),))], id=item.id, reply=True)
-    before = asked.parts.index(_USER) + 1
-    return Sample((*asked.parts[:before], *_picture(image), *asked.parts[before:]), "dialogue", asked.source, item.id)
 
 
 def examples_for(item: Item, train: Sequence[Item], count: int, seed: int, tested: frozenset[str]) -> list[Item]:

@@ -53,13 +53,14 @@ def dialogue_sample(
     source: str = "",
     id: str = "",
     reply: bool = False,
-    first_picture: int = 1,
+    first_picture: int | None = 1,
 ) -> Sample:
     """A conversation as a `Sample` of task "dialogue"; the supervision of the turns' parts is set here, from the roles.
 
     A first turn of role "system" takes the place of `system`. `Region.image` counts the pictures of the whole
     conversation from 0. `first_picture` is the number written before the first picture (more than 1 where earlier ones
-    fell out of the window). With `reply` the sample ends where the assistant is to speak: a prompt for generation.
+    fell out of the window); None writes pictures bare, without number and line break, as the reference's evaluation of
+    MME does. With `reply` the sample ends where the assistant is to speak: a prompt for generation.
     Raises ValueError, naming the conversation, for an unknown role, a later system turn or a control token among the
     parts.
     """
@@ -83,14 +84,17 @@ def dialogue_sample(
     return Sample(tuple(parts), "dialogue", source, id)
 
 
-def _content(turn: Turn, picture: int, where: str) -> tuple[list[Part], int]:
-    """The parts of a turn as they are written, and the number of the next picture."""
+def _content(turn: Turn, picture: int | None, where: str) -> tuple[list[Part], int | None]:
+    """The parts of a turn as they are written, and the number of the next picture; None where they have none."""
     blue = turn.role == "assistant"
     parts: list[Part] = []
     for part in turn.parts:
         if isinstance(part, Image):
-            parts += (Text(f"Picture {picture}: ", blue), part, Text("\n", blue))
-            picture += 1
+            if picture is None:
+                parts.append(part)
+            else:
+                parts += (Text(f"Picture {picture}: ", blue), part, Text("\n", blue))
+                picture += 1
         elif isinstance(part, Text):
             parts.append(Text(part.text, blue))
         elif isinstance(part, Region):

@@ -20,7 +20,7 @@ from qwenvl.data.shards import ShardReader
 from qwenvl.data.synth import html as html_module
 from qwenvl.data.synth.html import HtmlPages, html_pages, units
 from qwenvl.data.synth.html_browser import NoBrowser, find
-from qwenvl.data.synth.html_filter import HtmlError
+from qwenvl.data.synth.pages import PageError
 from qwenvl.data.synth.run import Tally, make
 from qwenvl.sample import Record
 from tests.data.warcs import warc_record
@@ -45,7 +45,7 @@ PAGE = f"""<html><head><title>no</title><style>p{{color:red;position:absolute}}<
 @pytest.fixture(scope="module", autouse=True)
 def _closed() -> Iterator[None]:
     yield
-    html_module._close()
+    html_module.OPEN.close()
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_a_page_reaches_nothing(maker: HtmlPages, tmp_path: Path) -> None:
 def test_the_layers_left_refuse_when_others_are_taken_away(maker: HtmlPages) -> None:
     """Going somewhere on purpose, past the policy and the taking out of tags, fails in the browser too."""
     drawn(maker, "layers", PAGE)
-    browser = html_module._browser(maker.browser, maker.seconds)
+    browser = html_module.OPEN.get((maker.browser, maker.seconds), pytest.fail)
     hit: list[int] = []
 
     class Ear(http.server.BaseHTTPRequestHandler):
@@ -203,7 +203,7 @@ def test_the_layers_left_refuse_when_others_are_taken_away(maker: HtmlPages) -> 
             browser._page.goto(at)
         server.shutdown()
     assert not hit
-    html_module._close()
+    html_module.OPEN.close()
 
 
 def test_too_slow_a_page_ends_and_the_next_goes_on() -> None:
@@ -214,12 +214,12 @@ def test_too_slow_a_page_ends_and_the_next_goes_on() -> None:
         nest = "<table><tr><td>" * 480 + "x" * 20 + "<div>" * 20
         slow = f"{nest}{'<table><td>word <td>' * 60000}"
         began = time.monotonic()
-        with pytest.raises(HtmlError, match="took too long"):
+        with pytest.raises(PageError, match="took too long"):
             drawn(quick, "slow", slow)
         assert time.monotonic() - began < 20
         assert drawn(quick, "any", PAGE).lines
     finally:
-        html_module._close()
+        html_module.OPEN.close()
 
 
 def test_a_browser_killed_in_the_midst_of_a_run_loses_nothing(tmp_path: Path) -> None:
@@ -230,12 +230,12 @@ def test_a_browser_killed_in_the_midst_of_a_run_loses_nothing(tmp_path: Path) ->
     (pages / "05.html").write_text("plain words")
     own = html_pages(seed=1)
     plain = list(own.records(units([pages])[0], Tally()))
-    html_module._close()
+    html_module.OPEN.close()
     tally, made = Tally(), []
     for record in own.records(units([pages])[0], tally):
         made.append(record)
         if len(made) in (2, 5):
-            os.kill(html_module._browser(own.browser, own.seconds).pid, signal.SIGKILL)
+            os.kill(html_module.OPEN.get((own.browser, own.seconds), pytest.fail).pid, signal.SIGKILL)
     assert [r.images[0].source for r in made] == [r.images[0].source for r in plain]
     assert tally.dropped == {"no HTML": 1} and tally.counted["pages seen"] == 12
 
@@ -265,7 +265,7 @@ def test_a_program_that_is_no_browser() -> None:
         with pytest.raises(NoBrowser, match="does not start"):
             own.record("x", b"<p>x")
     finally:
-        html_module._close()
+        html_module.OPEN.close()
 
 
 def test_pages_of_a_web_archive(tmp_path: Path) -> None:

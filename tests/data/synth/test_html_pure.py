@@ -9,10 +9,11 @@ from qwenvl.data.sources.report import DataError
 from qwenvl.data.synth.documents_colour import ratio
 from qwenvl.data.synth.html import units
 from qwenvl.data.synth.html_browser import NoBrowser, find
-from qwenvl.data.synth.html_filter import HtmlError, HtmlLimits, check_source, check_text
+from qwenvl.data.synth.html_filter import HtmlLimits, check_source, check_text
 from qwenvl.data.synth.html_lines import Piece, lines, text_lines, window
 from qwenvl.data.synth.html_source import decode, harmless
 from qwenvl.data.synth.html_style import look
+from qwenvl.data.synth.pages import PageError
 
 CHINESE = "<p>今天天气很好，我们去公园。</p>"
 
@@ -41,9 +42,9 @@ def test_encodings(data: bytes, header: str, text: str) -> None:
 
 def test_bytes_without_a_meaning_are_told() -> None:
     broken = decode(b"<meta charset=utf-8>" + b"\xff\xfa\x80 " * 50)
-    with pytest.raises(HtmlError, match="encoding"):
+    with pytest.raises(PageError, match="encoding"):
         check_source(broken + "\ufffd" * 5)
-    with pytest.raises(HtmlError, match="no HTML"):
+    with pytest.raises(PageError, match="no HTML"):
         check_source("plain words")
 
 
@@ -112,7 +113,7 @@ def _colour(found: re.Match[str] | None) -> tuple[int, int, int]:
     ],
 )
 def test_texts_that_are_left_out(text: str, why: str) -> None:
-    with pytest.raises(HtmlError, match=why):
+    with pytest.raises(PageError, match=why):
         check_text(text, HtmlLimits())
     check_text("Words — and 中文，“café” → 10 µm", HtmlLimits())
 

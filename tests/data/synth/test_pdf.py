@@ -18,8 +18,9 @@ from qwenvl.data.shards import ShardReader
 from qwenvl.data.sources.report import DataError
 from qwenvl.data.synth import pdf_reader
 from qwenvl.data.synth.inputs import Documents, list_documents
+from qwenvl.data.synth.pages import PageError
 from qwenvl.data.synth.pdf import PdfPages, units
-from qwenvl.data.synth.pdf_page import PageLimits, PdfError
+from qwenvl.data.synth.pdf_page import PageLimits
 from qwenvl.data.synth.pdf_reader import BEYOND, CRASHED, GIVEN_UP, HUNG, PdfReader, ReaderError
 from qwenvl.data.synth.run import Tally, make
 from tests.data.synth.pdfs import PdfPage, pdf, text_at
@@ -65,7 +66,7 @@ def test_a_crash_loses_one_page() -> None:
 
 def test_documents_that_are_none(reader: PdfReader) -> None:
     for content, why in ((b"", "damaged or no PDF"), (pdf([GOOD])[:400], "damaged or no PDF")):
-        with pytest.raises(PdfError) as error:
+        with pytest.raises(PageError) as error:
             read(reader, content)
         assert error.value.why == why
     assert read(reader, pdf([GOOD])) == ["page"]

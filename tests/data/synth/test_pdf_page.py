@@ -18,7 +18,8 @@ pytest.importorskip("pypdfium2")
 
 from PIL import Image as PILImage
 
-from qwenvl.data.synth.pdf_page import Page, PageLimits, PdfError, open_pdf, read_page
+from qwenvl.data.synth.pages import PageError
+from qwenvl.data.synth.pdf_page import Page, PageLimits, open_pdf, read_page
 from qwenvl.data.synth.pdf_text import normal
 from tests.data.synth.pdfs import HELVETICA, PdfPage, pdf, stream, text_at
 
@@ -149,7 +150,7 @@ CHINESE = "中文".encode("utf-16-be").hex()
 )
 def test_filters_say_why(page: PdfPage, why: str) -> None:
     limits = PageLimits(max_text=4000)
-    with pytest.raises(PdfError) as error:
+    with pytest.raises(PageError) as error:
         read(page, limits=limits)
     assert error.value.why == why
     assert len(read(PdfPage(GOOD), limits=limits).lines) == 1
@@ -171,7 +172,7 @@ def test_characters_that_drop_a_page(character: str, why: str) -> None:
     meaning = f"begincmap 1 begincodespacerange <00> <FF> endcodespacerange 1 beginbfchar <41> <{character}> endbfchar"
     font = HELVETICA.replace(">>", "/ToUnicode 5 0 R >>")
     page = PdfPage(GOOD + "BT /F2 14 Tf 60 100 Td (A) Tj ET", fonts={"F1": HELVETICA, "F2": font})
-    with pytest.raises(PdfError) as error:
+    with pytest.raises(PageError) as error:
         read_page(open_pdf(pdf([page], [stream(meaning.encode())])), 0, PageLimits())
     assert error.value.why == why
 
@@ -200,7 +201,7 @@ def test_covered_text_is_no_line() -> None:
     ],
 )
 def test_documents_that_can_not_be_read_say_why(content: bytes, why: str) -> None:
-    with pytest.raises(PdfError) as error:
+    with pytest.raises(PageError) as error:
         open_pdf(content)
     assert error.value.why == why
 
@@ -230,7 +231,7 @@ def test_agrees_with_another_reader(path: Path) -> None:
     for number in range(1, len(document), max(1, len(document) // 4)):
         try:
             page = read_page(document, number, PageLimits())
-        except PdfError:
+        except PageError:
             continue
         command = ["pdftotext", "-bbox", "-f", str(number + 1), "-l", str(number + 1), str(path), "-"]
         out = subprocess.run(command, capture_output=True, check=True).stdout.decode(errors="replace")

@@ -7,7 +7,6 @@ them from reaching anything.
 
 from __future__ import annotations
 
-import atexit
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +15,12 @@ from typing import Any
 
 from qwenvl.data.images import load_image
 from qwenvl.data.synth.html_browser import Browser, BrowserGone, Shot, find
-from qwenvl.data.synth.html_filter import HtmlError, HtmlLimits, check_shot, check_source
+from qwenvl.data.synth.html_filter import HtmlLimits, check_shot, check_source
 from qwenvl.data.synth.html_lines import text_lines
 from qwenvl.data.synth.html_source import decode
 from qwenvl.data.synth.html_style import Look, look
 from qwenvl.data.synth.inputs import Documents, list_documents, read_documents
+from qwenvl.data.synth.pages import Kept, PageError
 from qwenvl.data.synth.run import Tally
 from qwenvl.sample import Record
 
@@ -51,27 +51,27 @@ class HtmlPages:
             tally.counted["pages seen"] += 1
             try:
                 made = self.record(name, data, content_type)
-            except HtmlError as error:
+            except PageError as error:
                 tally.dropped[error.why] += 1
                 continue
             tally.counted["lines"] += len(made.lines)
             yield made
 
     def record(self, name: str, data: bytes, content_type: str = "") -> Record:
-        """The page of these bytes, as `name` and the seed set it. Raises HtmlError where it is not to be used."""
+        """The page of these bytes, as `name` and the seed set it. Raises PageError where it is not to be used."""
         if len(data) > self.limits.max_bytes:
-            raise HtmlError("too large a file")
+            raise PageError("too large a file")
         source = decode(data, content_type)
         check_source(source)
         how = look(random.Random(f"html {self.seed} {name}"))
         shot = self._draw(source, how)
         if not shot.image:
-            raise HtmlError("no line whole in the window" if shot.letters else "too little text")
+            raise PageError("no line whole in the window" if shot.letters else "too little text")
         image = load_image(shot.image)
         lines = text_lines(shot.lines, shot.top, shot.bottom, shot.width, how.scale)
         check_shot(shot, image.width, image.height, lines, self.limits)
         if shot.missing:
-            raise HtmlError("characters that no font here has")
+            raise PageError("characters that no font here has")
         return Record(
             f"html-{self.seed}-{name}",
             "html",
@@ -83,12 +83,13 @@ class HtmlPages:
     def _draw(self, source: str, how: Look) -> Shot:
         for tried in range(1, _TRIES + 1):
             try:
-                return _browser(self.browser, self.seconds).draw(source, how)
+                browser = OPEN.get((self.browser, self.seconds), lambda: Browser(self.browser, self.seconds))
+                return browser.draw(source, how)
             except BrowserGone as error:
                 if error.slow:
-                    raise HtmlError("took too long") from None
+                    raise PageError("took too long") from None
                 if tried == _TRIES:
-                    raise HtmlError("the browser died of it") from None
+                    raise PageError("the browser died of it") from None
         raise AssertionError
 
 
@@ -110,19 +111,4 @@ def units(specs: Sequence[str | Path], each: int = _PER_UNIT) -> list[Documents]
     return list_documents(specs, SUFFIXES, each)
 
 
-_OPEN: dict[tuple[str, float], Browser] = {}
-"""A worker's browser: it is kept from unit to unit, as starting one takes as long as ten pages."""
-
-
-def _browser(path: str, seconds: float) -> Browser:
-    key = path, seconds
-    if key not in _OPEN:
-        _close()
-        _OPEN[key] = Browser(path, seconds)
-    return _OPEN[key]
-
-
-@atexit.register
-def _close() -> None:
-    while _OPEN:
-        _OPEN.popitem()[1].close()
+OPEN: Kept[Browser] = Kept()

@@ -9,15 +9,8 @@ from typing import Any
 
 from qwenvl.data.clean.rules.script import kind
 from qwenvl.data.synth.html_browser import Shot
+from qwenvl.data.synth.pages import PageError
 from qwenvl.sample import TextLine
-
-
-class HtmlError(ValueError):
-    """A page that is not used; `why` is short enough to count by."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,39 +36,39 @@ class HtmlLimits:
 
 
 def check_source(text: str) -> None:
-    """Raise HtmlError where a page's source needs no browser to be left out."""
+    """Raise PageError where a page's source needs no browser to be left out."""
     if "<" not in text:
-        raise HtmlError("no HTML")
+        raise PageError("no HTML")
     if text.count("\ufffd") > 0.001 * len(text):
-        raise HtmlError("damaged text: its encoding is not known")
+        raise PageError("damaged text: its encoding is not known")
 
 
 def check_shot(shot: Shot, width: int, height: int, lines: Sequence[TextLine], limits: HtmlLimits) -> None:
-    """Raise HtmlError for the filter that the picture of `width` by `height` pixels with these lines does not pass."""
+    """Raise PageError for the filter that the picture of `width` by `height` pixels with these lines does not pass."""
     if shot.full:
-        raise HtmlError("too many pieces of text in the window")
+        raise PageError("too many pieces of text in the window")
     text = "".join(line.text for line in lines)
     if shot.letters < limits.min_text or len(text) < limits.min_text:
-        raise HtmlError("too little text")
+        raise PageError("too little text")
     if len(text) > limits.max_text:
-        raise HtmlError("too much text")
+        raise PageError("too much text")
     if min(width, height) < limits.min_side:
-        raise HtmlError("picture too small")
+        raise PageError("picture too small")
     if max(width, height) > limits.max_ratio * min(width, height):
-        raise HtmlError("picture too long")
+        raise PageError("picture too long")
     check_text(text, limits)
     # marks alone, such as dashes, are as high as letters here: a line's box is that of its font
     if any(line.quad.points[3][1] - line.quad.points[0][1] < limits.min_height for line in lines):
-        raise HtmlError("text too small to read")
+        raise PageError("text too small to read")
 
 
 def check_text(text: str, limits: HtmlLimits) -> None:
-    """Raise HtmlError where a text has characters without a meaning, or is neither English nor Chinese."""
+    """Raise PageError where a text has characters without a meaning, or is neither English nor Chinese."""
     counts = Counter(text)
     odd = {character: count for character, count in counts.items() if kind(character) == "foreign"}
     if any("\ue000" <= character <= "\uf8ff" or character >= "\U000f0000" for character in odd):
-        raise HtmlError("private-use characters")
+        raise PageError("private-use characters")
     if any(character == "\ufffd" or character < " " or "\x7f" <= character < "\xa0" for character in odd):
-        raise HtmlError("characters without a meaning")
+        raise PageError("characters without a meaning")
     if sum(odd.values()) > limits.foreign * len(text):
-        raise HtmlError("neither English nor Chinese")
+        raise PageError("neither English nor Chinese")

@@ -6,7 +6,6 @@ wrote in a process of its own.
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 
 from qwenvl.data.sources.warc import MAX_BYTES
 from qwenvl.data.synth.inputs import Document, Documents, list_documents, read_documents
-from qwenvl.data.synth.pdf_page import Page, PageLimits, PdfError
+from qwenvl.data.synth.pages import Kept, PageError
+from qwenvl.data.synth.pdf_page import Page, PageLimits
 from qwenvl.data.synth.pdf_reader import BEYOND, PdfReader
 from qwenvl.data.synth.run import Tally
 from qwenvl.sample import Image, Record
@@ -47,7 +47,8 @@ class PdfPages:
         for document in read_documents(unit, _TYPES, self.max_bytes, tally):
             tally.counted["documents"] += 1
             try:
-                for number, found in _reader(self.limits, self.seconds).pages(document.content, self.most):
+                reader = OPEN.get((self.limits, self.seconds), lambda: PdfReader(self.limits, self.seconds))
+                for number, found in reader.pages(document.content, self.most):
                     if found == BEYOND:
                         tally.dropped[f"document: all after its first {number:,} pages"] += 1
                         continue
@@ -57,7 +58,7 @@ class PdfPages:
                         continue
                     tally.counted["lines"] += len(found.lines)
                     yield _record(document, number, found)
-            except PdfError as error:
+            except PageError as error:
                 tally.dropped[f"document: {error.why}"] += 1
 
 
@@ -82,19 +83,4 @@ def _record(document: Document, number: int, page: Page) -> Record:
     return Record(f"{document.name}#page={number + 1}", "pdf", (image,), lines=page.lines, meta=meta)
 
 
-_OPEN: dict[tuple[PageLimits, float], PdfReader] = {}
-"""A worker's reader: it is kept from unit to unit, as starting one takes as long as some pages."""
-
-
-def _reader(limits: PageLimits, seconds: float) -> PdfReader:
-    key = limits, seconds
-    if key not in _OPEN:
-        _close()
-        _OPEN[key] = PdfReader(limits, seconds)
-    return _OPEN[key]
-
-
-@atexit.register
-def _close() -> None:
-    while _OPEN:
-        _OPEN.popitem()[1].close()
+OPEN: Kept[PdfReader] = Kept()

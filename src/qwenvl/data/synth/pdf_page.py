@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qwenvl.data.synth.pages import PageError
 from qwenvl.data.synth.pdf_text import Affine, Span, spans
 from qwenvl.sample import Quad, TextLine
 
@@ -24,14 +25,6 @@ _CONTRAST = 40
 _STRANGE = re.compile("[\u0100-\u024f]")
 _PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010fffd]")
 _UNKNOWN = re.compile("[\ufffd\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-class PdfError(ValueError):
-    """A document or a page that can not be used; `why` is short enough to count by."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,36 +54,36 @@ class Page:
 
 
 def open_pdf(source: bytes | str) -> Any:
-    """A document from its bytes or a path, for `read_page`. Raises PdfError, and ImportError without pypdfium2."""
+    """A document from its bytes or a path, for `read_page`. Raises PageError, and ImportError without pypdfium2."""
     pdfium = _pdfium()
     try:
         return pdfium.PdfDocument(source)
     except (pdfium.PdfiumError, OSError, ValueError) as error:
         words = str(error).lower()
         if "password" in words or "security" in words:
-            raise PdfError("encrypted") from None
-        raise PdfError("damaged or no PDF") from None
+            raise PageError("encrypted") from None
+        raise PageError("damaged or no PDF") from None
 
 
 def read_page(document: Any, number: int, limits: PageLimits) -> Page:
-    """Page `number`, counted from 0. Raises PdfError with the filter that drops it, or what is wrong with it."""
+    """Page `number`, counted from 0. Raises PageError with the filter that drops it, or what is wrong with it."""
     pdfium = _pdfium()
     try:
         page = document[number]
     except (pdfium.PdfiumError, IndexError):
-        raise PdfError("damaged page") from None
+        raise PageError("damaged page") from None
     text = None
     try:
         width, height = _size(page, limits)
         text = page.get_textpage()
         # boxes of a page of endless text would take long
         if text.count_chars() > 2 * limits.max_text:
-            raise PdfError("too much text")
+            raise PageError("too much text")
         found = list(spans(text.raw, _affine(page, width, height)))
         _check_text(found, limits)
         return _drawn(page, width, height, found, limits)
     except pdfium.PdfiumError:
-        raise PdfError("damaged page") from None
+        raise PageError("damaged page") from None
     finally:
         if text is not None:
             text.close()
@@ -100,9 +93,9 @@ def read_page(document: Any, number: int, limits: PageLimits) -> Page:
 def _size(page: Any, limits: PageLimits) -> tuple[int, int]:
     width, height = page.get_size()
     if not (0 < width < 1e6 and 0 < height < 1e6):
-        raise PdfError("page without a size")
+        raise PageError("page without a size")
     if max(width, height) > limits.max_ratio * min(width, height):
-        raise PdfError("too long a page")
+        raise PageError("too long a page")
     scale = limits.long_side / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
@@ -121,24 +114,24 @@ def _affine(page: Any, width: int, height: int) -> Affine:
 
 
 def _check_text(found: Sequence[Span], limits: PageLimits) -> None:
-    """Raise PdfError for the filter that the page's text does not pass."""
+    """Raise PageError for the filter that the page's text does not pass."""
     text = "".join(span.text for span in found)
     if len(text) < limits.min_text:
-        raise PdfError("too little text")
+        raise PageError("too little text")
     if len(text) > limits.max_text:
-        raise PdfError("too much text")
+        raise PageError("too much text")
     if _PRIVATE.search(text):
-        raise PdfError("private-use characters")
+        raise PageError("private-use characters")
     if _UNKNOWN.search(text):
-        raise PdfError("characters without a meaning")
+        raise PageError("characters without a meaning")
     if _STRANGE.search(text):
-        raise PdfError("Latin Extended-A or -B")
+        raise PageError("Latin Extended-A or -B")
     if any(span.hidden for span in found):
-        raise PdfError("hidden text, as of a scan")
+        raise PageError("hidden text, as of a scan")
     if any(span.foreign for span in found):
-        raise PdfError("Chinese in a font that is not embedded")
+        raise PageError("Chinese in a font that is not embedded")
     if any(span.slanted for span in found):
-        raise PdfError("slanted text")
+        raise PageError("slanted text")
 
 
 def _drawn(page: Any, width: int, height: int, found: Sequence[Span], limits: PageLimits) -> Page:
@@ -160,7 +153,7 @@ def _drawn(page: Any, width: int, height: int, found: Sequence[Span], limits: Pa
 
 
 def _visible(picture: Any, found: Sequence[Span], limits: PageLimits) -> tuple[TextLine, ...]:
-    """The lines that can be seen. Raises PdfError where some can be seen in part, or can not be read."""
+    """The lines that can be seen. Raises PageError where some can be seen in part, or can not be read."""
     import numpy as np
 
     pixels = np.asarray(picture)
@@ -177,14 +170,14 @@ def _visible(picture: Any, found: Sequence[Span], limits: PageLimits) -> tuple[T
         if not any(np.ptp(inside[:, :, channel]) >= _CONTRAST for channel in (1, 2, 0)):
             continue
         if x0 < -1 or y0 < -1 or x1 > picture.width + 1 or y1 > picture.height + 1:
-            raise PdfError("text cut off by the page's edge")
+            raise PageError("text cut off by the page's edge")
         across = span.corners[0][1] == span.corners[1][1]
         # marks such as dashes and dots are low in any size
         if (y1 - y0 if across else x1 - x0) < limits.min_height and any(map(str.isalnum, span.text)):
-            raise PdfError("text too small to read")
+            raise PageError("text too small to read")
         lines.append(TextLine(span.text, Quad(_within(span.corners, picture.width, picture.height))))
     if sum(len(line.text) for line in lines) < limits.min_text:
-        raise PdfError("too little text")
+        raise PageError("too little text")
     return tuple(lines)
 
 

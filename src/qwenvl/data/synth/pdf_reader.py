@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import IO, Any
 
-from qwenvl.data.synth.pdf_page import Page, PageLimits, PdfError, open_pdf, read_page
+from qwenvl.data.synth.pages import PageError
+from qwenvl.data.synth.pdf_page import Page, PageLimits, open_pdf, read_page
 from qwenvl.sample import Quad, TextLine
 
 MAX_MEMORY = 2 << 30
@@ -58,7 +59,7 @@ class PdfReader:
     def pages(self, content: bytes, most: int) -> Iterator[tuple[int, Page | str]]:
         """The first `most` pages of a document: a page's number from 0, and the page or why it is dropped.
 
-        Where there are more, (`most`, BEYOND) ends it. Raises PdfError where the document can not be read (on),
+        Where there are more, (`most`, BEYOND) ends it. Raises PageError where the document can not be read (on),
         ReaderError where the process can not be started, ImportError without pypdfium2.
         """
         self._documents += 1
@@ -69,7 +70,7 @@ class PdfReader:
         try:
             yield from self._pages(content, most)
             whole = True
-        except PdfError:
+        except PageError:
             whole = True
             raise
         finally:
@@ -104,7 +105,7 @@ class PdfReader:
             process.wait()
 
     def _start(self, content: bytes, begin: int, most: int) -> tuple[int, int]:
-        """Hand the document over; how many pages are read of it, and how many more it has. Raises PdfError."""
+        """Hand the document over; how many pages are read of it, and how many more it has. Raises PageError."""
         if self._process is None:
             self._process = _spawn(self.limits, self.seconds)
             if "ready" not in self._answer():
@@ -117,7 +118,7 @@ class PdfReader:
             stream.flush()
         answer = self._answer()
         if "error" in answer:
-            raise PdfError(answer["error"])
+            raise PageError(answer["error"])
         return int(answer["pages"]), int(answer["more"])
 
     def _page(self) -> Page | str:
@@ -200,7 +201,7 @@ def _answers(
     except ImportError as error:
         yield {"missing": str(error)}, b""
         return
-    except PdfError as error:
+    except PageError as error:
         _watch(0, nowhere)
         yield {"error": error.why}, b""
         return
@@ -220,7 +221,7 @@ def _read(document: Any, number: int, limits: PageLimits) -> tuple[dict[str, Any
     """A page as head and body of an answer."""
     try:
         page = read_page(document, number, limits)
-    except PdfError as error:
+    except PageError as error:
         return {"error": error.why}, b""
     except MemoryError:
         return {"error": "needs too much memory"}, b""

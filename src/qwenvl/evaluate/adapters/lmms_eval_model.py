@@ -72,8 +72,11 @@ class QwenVL(lmms):  # type: ignore[misc]
         return found
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
-        """Not offered. Raises NotImplementedError."""
-        raise NotImplementedError("qwenvl answers one round under lmms-eval; choose a task without several rounds")
+        """Raises ValueError: lmms-eval's model gives one answer a question."""
+        raise ValueError(
+            "this task asks in several rounds, and the qwenvl model of lmms-eval answers one: leave the task out of "
+            "--tasks, or run its single-round form"
+        )
 
     def _question(self, context: str, visual: Any, doc_id: Any, task: str, split: str) -> tuple[Part, ...]:
         images = visual(self.task_dict[task][split][doc_id]) if visual else []

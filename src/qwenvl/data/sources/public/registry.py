@@ -117,19 +117,33 @@ class PublicSource:
 
 def is_public(spec: str) -> bool:
     """Whether a spec has the form FORMAT:PATH and is no file itself."""
-    return _SPEC.fullmatch(spec) is not None and not Path(spec).exists()
+    return split_spec(spec)[0] != ""
+
+
+def split_spec(spec: str) -> tuple[str, str, list[tuple[str, str]]]:
+    """The format, the path and the options of `FORMAT:PATH?key=value&…`; "" for the format where there is none, or
+    where the whole is a file's name. A "?" without "=" after it belongs to the path (a pattern).
+    """
+    match = None if Path(spec).exists() else _SPEC.fullmatch(spec)
+    name, rest = match.groups() if match else ("", spec)
+    path, mark, query = rest.rpartition("?")
+    return (name, path, split_options(query)) if mark and "=" in query else (name, rest, [])
+
+
+def split_options(query: str) -> list[tuple[str, str]]:
+    """The options of `key=value&…`."""
+    pairs = (item.partition("=") for item in query.split("&") if item)
+    return [(key, unquote(value)) for key, _, value in pairs]
 
 
 def parse(spec: str) -> PublicSource:
     """The source of a spec. Raises DataError for a format, option or value that does not exist, naming the nearest."""
-    match = _SPEC.fullmatch(spec)
-    if match is None:
+    name, path, options = split_spec(spec)
+    if not name:
         raise DataError(f"{spec}: expected FORMAT:PATH?key=value&…")
-    name, rest = match.groups()
     known = formats()
     if name not in known:
         raise DataError(f"{spec}: unknown format {name!r}{_near(name, known)}; there are {', '.join(known)}")
-    path, options = _split(rest)
     settings = {**known[name].options, **{key: COMMON[key] for key in COMMON if key not in known[name].options}}
     values: dict[str, Value] = {key: option.default for key, option in settings.items()}
     for key, text in options:
@@ -202,15 +216,6 @@ def _records(source: PublicSource, pictures: Pictures, strict: bool, report: Bad
     if not good:
         first = f"; the first: {report.first}" if report.first else ""
         raise DataError(f"{source.path}: no usable row ({report.count - before} skipped{first})")
-
-
-def _split(rest: str) -> tuple[str, list[tuple[str, str]]]:
-    """Path and options; a "?" without "=" after it belongs to the path (a pattern)."""
-    path, mark, query = rest.rpartition("?")
-    if not mark or "=" not in query:
-        return rest, []
-    pairs = (item.partition("=") for item in query.split("&") if item)
-    return path, [(key, unquote(value)) for key, _, value in pairs]
 
 
 def _value(text: str, option: Option, where: str) -> Value:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from qwenvl.data.sources.fields import language_of, list_of, shown, text_of
 from qwenvl.data.sources.public.entry import At, Entry, Question, xywh
@@ -14,32 +15,36 @@ from qwenvl.data.sources.public.registry import Format, Options
 from qwenvl.data.sources.report import RowError
 from qwenvl.sample import Phrase
 
+T = TypeVar("T")
+
 
 def region_entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
     """An entry a picture: each region's words lead to its box (referring) and its box to the words (grounded caption).
 
     A region that can not be used is reported; the picture's others stay.
     """
-    for at, row in placed(path, list_rows(path), reading):
-        with reading.row(at):
-            phrases = []
-            for index, region in enumerate(list_of(row, "regions")):
-                with reading.row(at):
-                    phrases.append(_region(region, f"regions[{index}]"))
-            if phrases:
-                yield _entry(path, at, row, phrases=tuple(phrases))
+    for at, row, phrases in _lists(path, "regions", _region, reading):
+        yield _entry(path, at, row, phrases=phrases)
 
 
 def question_entries(path: Path, options: Options, reading: Reading) -> Iterator[Entry]:
     """An entry a picture with its questions, one answer each."""
+    for at, row, questions in _lists(path, "qas", _question, reading):
+        yield _entry(path, at, row, questions=questions)
+
+
+def _lists(
+    path: Path, field: str, read: Callable[[object, str], T], reading: Reading
+) -> Iterator[tuple[At, Row, tuple[T, ...]]]:
+    """What is usable of every picture's list under `field`, with the picture's row."""
     for at, row in placed(path, list_rows(path), reading):
         with reading.row(at):
-            questions = []
-            for index, item in enumerate(list_of(row, "qas")):
+            found = []
+            for index, value in enumerate(list_of(row, field)):
                 with reading.row(at):
-                    questions.append(_question(item, f"qas[{index}]"))
-            if questions:
-                yield _entry(path, at, row, questions=tuple(questions))
+                    found.append(read(value, f"{field}[{index}]"))
+            if found:
+                yield at, row, tuple(found)
 
 
 def _region(value: object, where: str) -> Phrase:
