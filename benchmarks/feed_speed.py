@@ -61,7 +61,7 @@ def main() -> None:
 
 def make(folder: Path, count: int, side: int) -> None:
     """The same pictures as files and as shards, and a tokenizer."""
-    from qwenvl.data.shards import write_shards
+    from qwenvl.data.shard_writer import write_shards
     from qwenvl.sample import Caption, Image, Record
     from qwenvl.text.tokenizer import QwenTokenizer
 

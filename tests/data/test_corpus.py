@@ -8,7 +8,8 @@ import pytest
 from PIL import Image as PILImage
 
 from qwenvl.data.corpus import make_scenes, store_sources
-from qwenvl.data.shards import ShardReader, write_shards
+from qwenvl.data.shard_writer import write_shards
+from qwenvl.data.shards import ShardReader
 from qwenvl.data.sources import DataError
 from qwenvl.sample import Record
 

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwenvl.data.mixture import SPREAD, MemoryShards, Mixture, Order, Part
-from qwenvl.data.shards import ShardError, ShardReader, write_shards
+from qwenvl.data.shard_writer import write_shards
+from qwenvl.data.shards import ShardError, ShardReader
 from qwenvl.sample import Record
 
 

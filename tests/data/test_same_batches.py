@@ -12,7 +12,8 @@ from PIL import Image as PILImage
 
 from qwenvl.data.loader import Batch, Batches, Settings
 from qwenvl.data.mixture import Part, Share
-from qwenvl.data.shards import ShardReader, write_shards
+from qwenvl.data.shard_writer import write_shards
+from qwenvl.data.shards import ShardReader
 from qwenvl.sample import QA, Box, Caption, Image, Phrase, Quad, Record, Region, Task, Text, TextLine, Turn
 from qwenvl.text.tokenizer import QwenTokenizer
 

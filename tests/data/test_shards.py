@@ -15,7 +15,8 @@ import pytest
 from PIL import Image as PILImage
 
 from qwenvl.data.record_json import record_to_json
-from qwenvl.data.shards import ShardError, ShardReader, merge_manifest, write_shard, write_shards
+from qwenvl.data.shard_writer import merge_manifest, write_shard, write_shards
+from qwenvl.data.shards import ShardError, ShardReader
 from qwenvl.data.synth.scenes import scene_record
 from qwenvl.sample import QA, Image, Record, Special, Text, Turn
 

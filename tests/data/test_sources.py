@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image as PILImage
 
-from qwenvl.data.shards import write_shards
+from qwenvl.data.shard_writer import write_shards
 from qwenvl.data.sources import BadRows, DataError, open_source
 from qwenvl.sample import Box, Record
 from qwenvl.tasks import TASKS

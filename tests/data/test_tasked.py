@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from qwenvl.data.mixture import Mixture, Share
-from qwenvl.data.shards import ROWS_PER_GROUP, ShardError, ShardReader, ShardWriter, merge_manifest
+from qwenvl.data.shard_writer import ROWS_PER_GROUP, ShardWriter, merge_manifest
+from qwenvl.data.shards import ShardError, ShardReader
 from qwenvl.data.tasked import parts_of
 from qwenvl.sample import Caption, Record, Task
 

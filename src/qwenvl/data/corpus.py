@@ -13,7 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from qwenvl.data.shards import ShardReader, merge_manifest, write_shard, write_shards
+from qwenvl.data.shard_writer import merge_manifest, write_shard, write_shards
+from qwenvl.data.shards import ShardReader
 from qwenvl.data.sources import BadRows, DataError, open_source
 from qwenvl.data.synth.scenes import Split, scene_record
 from qwenvl.sample import Record

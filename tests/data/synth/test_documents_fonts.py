@@ -15,7 +15,7 @@ pytest.importorskip("cv2")
 from fontTools.ttLib import TTFont
 
 from qwenvl.data.synth.documents_fonts import BUNDLED, FontError, FontFace, find_fonts
-from qwenvl.data.synth.documents_layout import Sheet
+from qwenvl.data.synth.documents_sheet import Sheet
 from qwenvl.data.synth.documents_text import Sentences
 
 BARE = find_fonts(system=False)

@@ -17,8 +17,9 @@ import numpy as np
 
 from qwenvl.data.synth.documents_draw import _seen, readable, stamp
 from qwenvl.data.synth.documents_fonts import find_fonts
-from qwenvl.data.synth.documents_layout import LAYOUTS, Sheet, downwards
+from qwenvl.data.synth.documents_layout import LAYOUTS, downwards
 from qwenvl.data.synth.documents_setting import Line
+from qwenvl.data.synth.documents_sheet import Sheet
 from qwenvl.data.synth.documents_text import Sentences
 from qwenvl.data.synth.documents_warp import Warp, between
 

@@ -16,7 +16,7 @@ from qwenvl.data.assemble.layout import Layout
 from qwenvl.data.assemble.ledger import SCHEMA, Ledger
 from qwenvl.data.assemble.recipe import BuildRecipe
 from qwenvl.data.assemble.units import Unit
-from qwenvl.data.shards import ShardWriter
+from qwenvl.data.shard_writer import ShardWriter
 from qwenvl.data.sources import BadRows
 from qwenvl.data.whole import whole, write_json
 from qwenvl.sample import Record

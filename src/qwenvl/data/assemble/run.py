@@ -27,7 +27,8 @@ from qwenvl.data.clean.setwide import MEMORY_MIB
 from qwenvl.data.engine import run
 from qwenvl.data.engine.run import Engine
 from qwenvl.data.run_folder import alone, room
-from qwenvl.data.shards import MANIFEST, write_manifest
+from qwenvl.data.shard_writer import write_manifest
+from qwenvl.data.shards import MANIFEST
 from qwenvl.data.whole import write_json, write_text
 from qwenvl.sample import Task
 

@@ -20,7 +20,7 @@ from qwenvl.data.assemble.ledger import COUNTS
 from qwenvl.data.assemble.read import GROUP, GROUP_BYTES
 from qwenvl.data.assemble.recipe import BuildRecipe
 from qwenvl.data.assemble.statistics import Counts, Measure
-from qwenvl.data.shards import ShardWriter
+from qwenvl.data.shard_writer import ShardWriter
 from qwenvl.data.whole import whole, write_json
 from qwenvl.tasks import TASKS
 from qwenvl.text.tokenizer import QwenTokenizer

@@ -18,7 +18,8 @@ from qwenvl.data.clean.unit import FirstPass, LastPass
 from qwenvl.data.engine import run
 from qwenvl.data.engine.run import Engine
 from qwenvl.data.run_folder import alone, room
-from qwenvl.data.shards import MANIFEST, write_manifest
+from qwenvl.data.shard_writer import write_manifest
+from qwenvl.data.shards import MANIFEST
 from qwenvl.data.sources.pairs import Columns, Unit, list_units
 from qwenvl.data.sources.pairs.files import is_url
 from qwenvl.data.whole import write_text

@@ -20,7 +20,7 @@ from qwenvl.data.clean.ledger import LedgerWriter
 from qwenvl.data.clean.rule import Rule
 from qwenvl.data.clean.rules.script import language_of
 from qwenvl.data.clean.statistics import Measured, SourceCounts, Statistics, edges
-from qwenvl.data.shards import ShardWriter
+from qwenvl.data.shard_writer import ShardWriter
 from qwenvl.data.sources.pairs import Columns, Unit, read_unit
 from qwenvl.data.whole import whole, write_json
 

@@ -21,7 +21,7 @@ from qwenvl.data.dialogues.exchanges import turn_tokens
 from qwenvl.data.dialogues.recipe import DialogueRecipe, SourceSpec
 from qwenvl.data.dialogues.strategies import TOO_LONG
 from qwenvl.data.images import ImageError, encode
-from qwenvl.data.shards import ShardWriter, write_manifest, write_shards
+from qwenvl.data.shard_writer import ShardWriter, write_manifest, write_shards
 from qwenvl.data.sources import BadRows, DataError, open_source
 from qwenvl.sample import Image, Record, Turn
 

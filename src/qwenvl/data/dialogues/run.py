@@ -19,7 +19,8 @@ from qwenvl.data.dialogues.unit import Compose, Finish, Unit
 from qwenvl.data.dialogues.wordings import load_wordings
 from qwenvl.data.engine import run
 from qwenvl.data.run_folder import alone
-from qwenvl.data.shards import ShardReader, write_manifest
+from qwenvl.data.shard_writer import write_manifest
+from qwenvl.data.shards import ShardReader
 from qwenvl.data.sources import DataError
 from qwenvl.data.whole import write_json, write_text
 from qwenvl.typed import to_dict

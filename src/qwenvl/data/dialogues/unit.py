@@ -17,7 +17,8 @@ from qwenvl.data.dialogues.several import groups, several_pictures
 from qwenvl.data.dialogues.statistics import Tally
 from qwenvl.data.dialogues.strategies import Made, as_is, draw, multi_turn, possible, several_tasks
 from qwenvl.data.dialogues.wordings import Wordings, load_wordings
-from qwenvl.data.shards import ShardReader, write_shard, write_shards
+from qwenvl.data.shard_writer import write_shard, write_shards
+from qwenvl.data.shards import ShardReader
 from qwenvl.data.whole import write_json, write_text
 from qwenvl.sample import Record, Turn
 

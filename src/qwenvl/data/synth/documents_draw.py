@@ -19,9 +19,10 @@ import numpy as np
 from qwenvl.data.synth.documents_colour import ENOUGH, Colour, of_ink, of_paper, ratio
 from qwenvl.data.synth.documents_degrade import blur, grain, jpeg, shade, under
 from qwenvl.data.synth.documents_fonts import FontFace
-from qwenvl.data.synth.documents_layout import BODY, HEAD, LAYOUTS, NOTE, SMALLEST, Sheet, downwards, poster
+from qwenvl.data.synth.documents_layout import LAYOUTS, downwards, poster
 from qwenvl.data.synth.documents_paper import Photos, ground, sheet, tinted
 from qwenvl.data.synth.documents_setting import Line
+from qwenvl.data.synth.documents_sheet import BODY, HEAD, NOTE, SMALLEST, Sheet
 from qwenvl.data.synth.documents_text import TextSource
 from qwenvl.data.synth.documents_warp import Warp, between, inside, quad_of, upright
 from qwenvl.sample import Language, TextLine

@@ -28,7 +28,8 @@ from qwenvl.data.engine import run as run_units
 from qwenvl.data.engine import warm_up
 from qwenvl.data.engine.run import Engine
 from qwenvl.data.run_folder import alone, not_empty, read_settings, room, same_run
-from qwenvl.data.shards import MANIFEST, ShardWriter, write_manifest
+from qwenvl.data.shard_writer import ShardWriter, write_manifest
+from qwenvl.data.shards import MANIFEST
 from qwenvl.data.synth.contact import SHEET, write_sheet
 from qwenvl.data.whole import DRAFTS, whole, write_json, write_text
 from qwenvl.sample import Record
