@@ -51,9 +51,7 @@ class Generation:
         if self.temperature > 0 and self.seed is None:
             sampling = {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
         elif self.temperature > 0 and self.seed is not None:
-            narrowed = [TopPLogitsWarper(self.top_p)] if self.top_p < 1 else []
-            steps = [TemperatureLogitsWarper(self.temperature), *narrowed, _Draw(self.seed)]
-            sampling = {"logits_processor": LogitsProcessorList(steps)}
+            sampling = {"logits_processor": self.drawing(self.seed)}
         return {
             "do_sample": False,
             "max_new_tokens": self.max_new_tokens,
@@ -63,6 +61,11 @@ class Generation:
             "pad_token_id": pad,
             **sampling,
         }
+
+    def drawing(self, seed: int) -> LogitsProcessorList:
+        """The steps after which the likeliest id is one drawn at `temperature` and `top_p`; for one call."""
+        narrowed = [TopPLogitsWarper(self.top_p)] if self.top_p < 1 else []
+        return LogitsProcessorList([TemperatureLogitsWarper(self.temperature), *narrowed, _Draw(seed)])
 
 
 def stop_ids(tokenizer: QwenTokenizer, task: Task) -> tuple[int, ...]:
@@ -113,7 +116,7 @@ def generate(
     answers: list[list[int]] = [[] for _ in examples]
     groups: dict[tuple[int, ...], list[int]] = {}
     for i in sorted(range(len(examples)), key=lambda i: len(examples[i].ids)):
-        groups.setdefault(_stop(options, tokenizer, examples[i]), []).append(i)
+        groups.setdefault(ends_of(options, tokenizer, examples[i]), []).append(i)
     model.eval()
     for stop, order in groups.items():
         for start in range(0, len(order), batch_size):
@@ -155,7 +158,7 @@ def stream(
     `generate` gives, decoded. An error of the model is raised here, in the caller's thread.
     """
     flag = stop or threading.Event()
-    ends = _stop(options, tokenizer, example)
+    ends = ends_of(options, tokenizer, example)
     pieces: queue.Queue[int | BaseException | None] = queue.Queue()
 
     def work() -> None:
@@ -197,7 +200,8 @@ def stream(
         thread.join()
 
 
-def _stop(options: Generation, tokenizer: QwenTokenizer, example: Example) -> tuple[int, ...]:
+def ends_of(options: Generation, tokenizer: QwenTokenizer, example: Example) -> tuple[int, ...]:
+    """The ids that end the answer to an example: those of the options, else those of its task."""
     return options.stop if options.stop is not None else stop_ids(tokenizer, example.task)
 
 
