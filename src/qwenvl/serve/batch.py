@@ -16,7 +16,6 @@ from qwenvl.model.pixels import pixel_values
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.sample import Image
 from qwenvl.serve.kv import RowCache
-from qwenvl.serve.picture_cache import PictureCache
 from qwenvl.serve.requests import End, Handle, Request, Token
 from qwenvl.serve.sampling import Picker
 
@@ -60,11 +59,8 @@ class Job(Handle):
     def unseen(self) -> list[Image]:
         """The pictures of the prompt's rest whose embeddings are not at hand."""
         slots = self.request.example.slots
-        return [slot.image for slot in slots if slot.start + slot.length > self.cached and not self.has(slot.image)]
-
-    def has(self, image: Image) -> bool:
-        """Whether a picture's embeddings are at hand."""
-        return image.key in self.features
+        needed = [slot.image for slot in slots if slot.start + slot.length > self.cached]
+        return [image for image in needed if image.key not in self.features]
 
 
 @dataclass
@@ -77,10 +73,8 @@ class _Row:
 class Batch:
     """The rows and the passes over them. One thread's."""
 
-    def __init__(
-        self, model: QwenVLForConditionalGeneration, rows: int, context: int, pictures: PictureCache, dtype: torch.dtype
-    ) -> None:
-        self.model, self.pictures = model, pictures
+    def __init__(self, model: QwenVLForConditionalGeneration, rows: int, context: int, dtype: torch.dtype) -> None:
+        self.model = model
         self.cache = RowCache(model.config.text_config, rows, context, dtype, model.device)
         self.dtype = dtype
         self.decoding = self.active = 0
@@ -123,15 +117,16 @@ class Batch:
         row.job, row.used = None, self._clock
         job.features.clear()
 
-    def encode(self, image: Image) -> Tensor:
-        """A picture's embeddings, (queries, hidden). Raises ImageError for bytes that are no picture."""
+    def pixels(self, image: Image) -> Tensor:
+        """A picture as the ViT reads it, (1, 3, side, side). Raises ImageError for bytes that are no picture."""
+        pixels = pixel_values([image], self.model.config.vision_config.image_size)
+        return pixels.to(self.model.device, self.model.dtype)
 
-        def run() -> Tensor:
-            pixels = pixel_values([image], self.model.config.vision_config.image_size)
-            features = self.model.get_image_features(pixels.to(self.model.device, self.model.dtype))
-            return features.pooler_output[0].to(self.dtype)
-
-        return self.pictures.get(image.key, run)
+    def encode(self, pixels: Sequence[Tensor]) -> list[Tensor]:
+        """The embeddings of pictures, (queries, hidden) each."""
+        features = self.model.get_image_features(torch.cat(list(pixels))).pooler_output.to(self.dtype)
+        # each in memory of its own: one that is kept must not keep the others
+        return [one.clone() for one in features]
 
     def prefill(self, count: int, most: int) -> list[tuple[Job, Tensor]]:
         """Read up to `most` tokens of the prompts of the first `count` jobs that prefill.

@@ -68,7 +68,7 @@ class BatchingEngine:
         self._prefill, self._seconds = prefill, seconds
         self._pictures = PictureCache(pictures)
         model.eval()
-        self._batch = Batch(model, rows, self._context, self._pictures, dtype)
+        self._batch = Batch(model, rows, self._context, dtype)
         self._queue: FairQueue[Job] = FairQueue()
         self._wake = threading.Condition()
         self._closing = self._hurry = False
@@ -185,27 +185,35 @@ class BatchingEngine:
 
     def _read(self) -> None:
         """A piece of the prompts: pictures first, then tokens, as far as the budget goes."""
-        budget, ready = self._prefill, 0
-        for job in self._batch.jobs[self._batch.decoding :]:
-            try:
-                while budget > 0 and (pictures := job.unseen):
-                    image = pictures[0]
-                    budget -= 0 if image.key in self._pictures else self._patches
-                    job.features[image.key] = self._batch.encode(image)
-            except Exception as error:  # of this picture: the others are read
-                self._fail(job, error)
-                return
-            if job.unseen:
-                break
-            ready += 1
-        if not ready:
-            return
-        for job, logits in self._batch.prefill(min(ready, self._prefill), max(budget, 1)):
-            self._choose([job], logits[None])
+        budget = self._prefill - self._look()
+        jobs = self._batch.jobs[self._batch.decoding :]
+        ready = next((number for number, job in enumerate(jobs) if job.unseen), len(jobs))
+        if ready:
+            for job, logits in self._batch.prefill(min(ready, self._prefill), max(budget, 1)):
+                self._choose([job], logits[None])
 
-    @property
-    def _patches(self) -> int:
-        return int(self._batch.model.config.num_queries)
+    def _look(self) -> int:
+        """Run the ViT once, on the pictures that come first in the prompts; how many slots they take."""
+        pixels: dict[str, Tensor] = {}
+        slots = int(self._batch.model.config.num_queries)
+        jobs = self._batch.jobs[self._batch.decoding :]
+        for job in jobs:
+            for image in job.unseen:
+                if (held := self._pictures.get(image.key)) is not None:
+                    job.features[image.key] = held
+                elif image.key not in pixels and slots * len(pixels) < self._prefill:
+                    try:
+                        pixels[image.key] = self._batch.pixels(image)
+                    except Exception as error:  # of this picture: the others are read
+                        self._fail(job, error)
+                        break
+        if pixels:
+            for key, features in zip(pixels, self._batch.encode(list(pixels.values())), strict=True):
+                self._pictures.put(key, features)
+                for job in jobs:
+                    if not job.ended and any(image.key == key for image in job.unseen):
+                        job.features[key] = features
+        return slots * len(pixels)
 
     def _answer(self) -> None:
         """One token for every answer at work."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 from torch import Tensor
 
@@ -16,15 +15,17 @@ class PictureCache:
         self.size = self.hits = self.misses = 0
         self._held: OrderedDict[str, Tensor] = OrderedDict()
 
-    def get(self, key: str, make: Callable[[], Tensor]) -> Tensor:
-        """The embeddings of the picture `key`, made where they are not held."""
+    def get(self, key: str) -> Tensor | None:
+        """The embeddings of the picture `key`, if they are held."""
         found = self._held.get(key)
         if found is not None:
             self.hits += 1
             self._held.move_to_end(key)
-            return found
+        return found
+
+    def put(self, key: str, made: Tensor) -> None:
+        """Hold what had to be made. What is larger than all the room is not held."""
         self.misses += 1
-        made = make()
         size = made.numel() * made.element_size()
         if size <= self.capacity:
             while self.size + size > self.capacity:
@@ -32,7 +33,3 @@ class PictureCache:
                 self.size -= old.numel() * old.element_size()
             self._held[key] = made
             self.size += size
-        return made
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._held
