@@ -142,11 +142,9 @@ class StepFlops:
     layers of experts that only some tokens go through would be counted for all.
     """
 
-    def __init__(
-        self, model: QwenVLForConditionalGeneration, again: Mapping[Literal["vision", "decoder"], float] | None = None
-    ) -> None:
+    def __init__(self, model: QwenVLForConditionalGeneration, again: Mapping[FlopPart, float] | None = None) -> None:
         self._queries = model.config.num_queries
-        self._again: dict[FlopPart, float] = {**(again or {})}
+        self._again = dict(again or {})
         self._products = list(_products(model))
         # else the backward pass reaches the decoder only through the pictures' embeddings
         self._text_trains = any(p.weights for p in self._products if p.part in ("decoder", "head"))
