@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 
@@ -75,6 +76,13 @@ def device_called(name: str) -> Device:
         known = known_devices()
         raise ValueError(f"the GPU {name!r} is not in the table{nearest(name.lower(), known)}: {', '.join(known)}")
     return found
+
+
+def this_cpu() -> Device:
+    """This machine's processor: its measured peak in bfloat16 or float32, whichever is higher, and its memory."""
+    peak = max(measured_peak(precision, torch.device("cpu")) for precision in (torch.float32, torch.bfloat16))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Device("cpu", peak, float(memory))
 
 
 def peak_here(precision: torch.dtype, device: torch.device) -> float | None:
