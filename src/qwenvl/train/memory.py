@@ -1,0 +1,143 @@
+"""Bytes that training takes on each GPU, by formulas: docs/training.md has them. Nothing is allocated to find out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+from qwenvl.config import Stage
+from qwenvl.model.lora import has_lora
+from qwenvl.model.names import PARTS, part_of
+from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
+from qwenvl.train.flops import Work
+from qwenvl.train.optim import is_hidden_matrix
+from qwenvl.train.shard import units
+
+Kept = Literal["none", "selective", "full"]
+"""What activation checkpointing of a tower computes again: nothing, part of each block, or all of it."""
+
+CONTEXT = 2e9
+"""Bytes for CUDA's context, NCCL's buffers and what the allocator can't use."""
+
+MASTER, GRADIENT = 4, 4
+"""Bytes of a weight that trains, and of its gradient: both float32."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a stage's model lies on the GPUs.
+
+    `shard` GPUs share one copy by FSDP; None: each holds a whole one. `compute`, `frozen` and `state`: bytes of a
+    number in compute, of a weight that does not train, and of AdamW's two averages of one that does. `checkpoint`:
+    what is computed again, by tower. `logits`: how many rows of logits there are at a time; None: all. `offload`: what
+    is sharded lies on the CPU.
+    """
+
+    shard: int | None = None
+    compute: int = 2
+    frozen: float = 4
+    state: float = 8
+    checkpoint: Mapping[Literal["vision", "decoder"], Kept] | None = None
+    logits: int | None = None
+    offload: bool = False
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on each GPU."""
+
+    weights: float
+    gradients: float
+    states: float
+    activations: float
+    logits: float
+    buffers: float
+
+    @property
+    def total(self) -> float:
+        """All of it, with what CUDA itself takes."""
+        return sum(getattr(self, field.name) for field in fields(self)) + CONTEXT
+
+
+def memory_of(model: QwenVLForConditionalGeneration, stage: Stage, layout: Layout, work: Work) -> Memory:
+    """What `stage` takes for `model`, frozen as it will be, with `work` the micro-batch of one GPU."""
+    weights = gradients = states = 0.0
+    for name, parameter in model.named_parameters():
+        count = parameter.numel()
+        if not parameter.requires_grad:
+            weights += layout.frozen * count
+            continue
+        muon = stage.optimizer == "muon" and is_hidden_matrix(name, parameter)
+        weights += MASTER * count
+        gradients += GRADIENT * count
+        # Muon has one average, float32
+        states += (4 if muon else layout.state) * count
+    part = 0.0 if layout.offload else 1 / (layout.shard or 1)
+    return Memory(
+        weights=weights * part,
+        gradients=gradients * part,
+        states=states * part,
+        activations=activations(model, layout, work),
+        logits=logits(model, layout, work),
+        buffers=buffers(model, layout),
+    )
+
+
+def activations(model: QwenVLForConditionalGeneration, layout: Layout, work: Work) -> float:
+    """Bytes kept from the forward pass for the backward pass, and the pictures."""
+    vision, text = model.config.vision_config, model.config.text_config
+    trains = {part: any(p.requires_grad for n, p in model.named_parameters() if part_of(n) == part) for part in PARTS}
+    patches, slots = work.pictures * work.patches, work.pictures * model.config.num_queries
+    v, d = vision.hidden_size, text.hidden_size
+    numbers = 0.0
+    if trains["vision"]:
+        block = 8 * v + 2 * vision.intermediate_size
+        numbers += patches * _tower(layout, "vision", vision.num_hidden_layers, v, block)
+    if trains["vision"] or trains["adapter"]:
+        numbers += patches * (v + 5 * d) + slots * 4 * d
+    if any(trains.values()) and work.tokens:
+        # a frozen layer needs its input for no weight's gradient
+        whole = trains["decoder"] and not has_lora(model)
+        block = (8 * d + 4 * text.intermediate_size) if whole else (6 * d + 3 * text.intermediate_size)
+        numbers += work.tokens * (d + _tower(layout, "decoder", text.num_hidden_layers, d, block))
+    picture = 3 * 4 * work.pictures * work.patches * vision.patch_size**2
+    return numbers * layout.compute + picture
+
+
+def _tower(layout: Layout, part: Literal["vision", "decoder"], layers: int, width: int, block: int) -> float:
+    """Numbers a token: all layers' with `block` each, or with checkpointing their inputs and one layer's at a time."""
+    kept = (layout.checkpoint or {}).get(part, "none")
+    if kept == "none":
+        return layers * block
+    # selective: attention's output and the wide products' are kept, what is cheap to make again from them is not
+    each = width if kept == "full" else block / 2
+    return layers * each + block
+
+
+def logits(model: QwenVLForConditionalGeneration, layout: Layout, work: Work) -> float:
+    """Bytes of the logits at their peak: exponentials and gradient in float32, and the gradient to compute with."""
+    rows = work.supervised if layout.logits is None else min(layout.logits, work.supervised)
+    return float(rows * model.config.text_config.vocab_size * (8 + layout.compute))
+
+
+def buffers(model: QwenVLForConditionalGeneration, layout: Layout) -> float:
+    """Bytes of weights gathered, or cast, for compute, and of gradients on their way."""
+    parameters = list(model.parameters())
+    if layout.shard is None:
+        # autocast keeps a copy of each matrix in the type of compute until the backward pass is through
+        cast = sum(p.numel() for p in parameters if p.ndim >= 2)
+        return float(layout.compute * cast) if layout.compute < layout.frozen else 0.0
+    inner = units(model)
+    sizes = [sum(p.numel() for p in unit.parameters()) for unit in inner]
+    learning = [sum(p.numel() for p in unit.parameters() if p.requires_grad) for unit in inner]
+    rest = sum(p.numel() for p in parameters) - sum(sizes)
+    rest_learning = sum(p.numel() for p in parameters if p.requires_grad) - sum(learning)
+    # embeddings and head stay gathered; of the blocks there are two, one computing and the next one coming
+    gathered = rest + 2 * max(sizes, default=0)
+    return float(layout.compute * gathered + (layout.compute + GRADIENT) * max([*learning, rest_learning]))
+
+
+def with_checkpointing(layout: Layout, kept: Kept) -> Layout:
+    """The same with both towers checkpointed so."""
+    return replace(layout, checkpoint={"vision": kept, "decoder": kept})
