@@ -89,6 +89,21 @@ class TaskShare:
     pictures: bool = True
 
 
+Kept = Literal["none", "selective", "full"]
+
+
+@dataclass(frozen=True)
+class CheckpointingSpec:
+    """What each tower's blocks compute again in the backward pass instead of keeping it: the same gradients.
+
+    "full": everything but a block's input, for about a third more time. "selective": all but the results of matrix
+    products and attention, for little more time; the towers' norms, activations and additions are most of what is kept.
+    """
+
+    vision: Kept = "none"
+    decoder: Kept = "none"
+
+
 @dataclass(frozen=True)
 class Stage:
     """One row of the table of stages (paper, appendix table 8; DESIGN §7).
@@ -96,8 +111,8 @@ class Stage:
     `objective` "next_token" is the paper's; "regions" trains ViT and adapter on what stands where
     (`qwenvl.train.regions`). `sequence` tokens a row, `rows` rows a micro-batch, `accumulation` micro-batches a
     step. `optimizer` "muon" takes the hidden matrices to Muon (at `matrix_lr`) and the rest to AdamW (at `lr`).
-    `isolate` keeps packed samples from seeing each other. `gradient_checkpointing` computes activations twice instead
-    of keeping them: less memory, about a third more time.
+    `isolate` keeps packed samples from seeing each other. `checkpointing` computes activations again instead of keeping
+    them.
     """
 
     name: str
@@ -120,7 +135,7 @@ class Stage:
     weight_decay: float = 0.05
     clip: float = 1.0
     layer_decay: float = 1.0
-    gradient_checkpointing: bool = False
+    checkpointing: CheckpointingSpec = field(default_factory=CheckpointingSpec)
 
 
 @dataclass(frozen=True)
