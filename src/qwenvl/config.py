@@ -89,15 +89,31 @@ class TaskShare:
     pictures: bool = True
 
 
+Kept = Literal["none", "selective", "full"]
+
+
+@dataclass(frozen=True)
+class CheckpointingSpec:
+    """What each tower's blocks compute again in the backward pass instead of keeping it: the same gradients.
+
+    "full": everything but a block's input, for about a third more time. "selective": all but the results of matrix
+    products and attention, for little more time; the towers' norms, activations and additions are most of what is kept.
+    """
+
+    vision: Kept = "none"
+    decoder: Kept = "none"
+
+
 @dataclass(frozen=True)
 class Stage:
     """One row of the table of stages (paper, appendix table 8; DESIGN §7).
 
     `objective` "next_token" is the paper's; "regions" trains ViT and adapter on what stands where
     (`qwenvl.train.regions`). `sequence` tokens a row, `rows` rows a micro-batch, `accumulation` micro-batches a
-    step. `optimizer` "muon" takes the hidden matrices to Muon (at `matrix_lr`) and the rest to AdamW (at `lr`).
-    `isolate` keeps packed samples from seeing each other. `gradient_checkpointing` computes activations twice instead
-    of keeping them: less memory, about a third more time.
+    step. `optimizer` "muon" takes the hidden matrices to Muon (at `matrix_lr`) and the rest to AdamW (at `lr`);
+    "adamw_bf16" and "adamw_8bit" keep AdamW's two moments in 4 and about 2 bytes a parameter instead of 8.
+    `isolate` keeps packed samples from seeing each other. `checkpointing` computes activations again instead of keeping
+    them.
     """
 
     name: str
@@ -110,7 +126,7 @@ class Stage:
     rows: int = 8
     accumulation: int = 1
     isolate: bool = False
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: Literal["adamw", "adamw_bf16", "adamw_8bit", "muon"] = "adamw"
     lr: float = 1e-5
     min_lr: float = 1e-6
     matrix_lr: float = 0.02
@@ -120,7 +136,7 @@ class Stage:
     weight_decay: float = 0.05
     clip: float = 1.0
     layer_decay: float = 1.0
-    gradient_checkpointing: bool = False
+    checkpointing: CheckpointingSpec = field(default_factory=CheckpointingSpec)
 
 
 @dataclass(frozen=True)
@@ -151,11 +167,13 @@ class ParallelSpec:
     """How the processes that torchrun started share the model (`qwenvl.train.shard`): weights, gradients, states.
 
     `shard` of them share one copy (by default all), and `replicate` such copies learn side by side. `cpu_offload`
-    keeps on the CPU what does not compute just now.
+    keeps on the CPU what does not compute just now. `tensor` neighbours share the decoder's matrix products
+    (`qwenvl.train.tensor`) and see the same rows.
     """
 
     shard: int | None = None
     replicate: int = 1
+    tensor: int = 1
     cpu_offload: bool = False
 
 
@@ -167,7 +185,7 @@ class Recipe:
     taken then, and `model` and `tokenizer` must be left out. With `lora`, its weights stay as they are and what a stage
     trains are the low-rank additions of the parts it names. `ranks` processes train together and share the cores.
     `parallel` shards the model over the processes of torchrun, which come in place of `ranks`; without it each of them
-    holds all of it. `wording` is a file of paraphrases of the prompts (`qwenvl.tasks.wording`).
+    holds all of it. `compile` hands each block to torch.compile (on a GPU; a CPU gains nothing). `wording` is a file of paraphrases of the prompts (`qwenvl.tasks.wording`).
     """
 
     name: str
@@ -182,6 +200,7 @@ class Recipe:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     ranks: int = 1
     parallel: ParallelSpec | None = None
+    compile: bool = False
     log_every: int = 10
     save_every: int = 200
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 
-from qwenvl.config import LoraSpec
+from qwenvl.config import CheckpointingSpec, Kept, LoraSpec
 from qwenvl.model import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train.build import build_model
@@ -25,61 +27,85 @@ def model(tokenizer: QwenTokenizer) -> QwenVLForConditionalGeneration:
     return build_model(tiny().model_spec, tokenizer).train()
 
 
-@contextmanager
-def kept() -> Iterator[Callable[[], int]]:
-    """Counts the numbers that autograd keeps for the backward pass, each memory once."""
-    sizes: dict[int, int] = {}
+class Watch(TorchDispatchMode):
+    """Counts matrix products, and the bytes of what was made under it and still lives."""
 
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if not isinstance(tensor, torch.nn.Parameter):
-            sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = 0
+        self._made: dict[int, tuple[StorageWeakRef, int]] = {}
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield lambda: sum(sizes.values())
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.products += func in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_iter(result):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                self._made[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        return result
+
+    @property
+    def kept(self) -> int:
+        """Bytes that live now."""
+        return sum(size for held, size in self._made.values() if not held.expired())
 
 
-def learn(model: QwenVLForConditionalGeneration) -> tuple[dict[str, Tensor], int]:
-    """Gradients by name of a loss over two pictures with some text, and the bytes kept between the passes."""
+def learn(model: QwenVLForConditionalGeneration) -> tuple[dict[str, Tensor], int, int]:
+    """Gradients by name of a loss over two pictures with some text, the bytes kept between the passes, the products."""
     config = model.config
     torch.manual_seed(1)
     ids = torch.randint(0, 300, (2, 40))
     ids[:, 1], ids[:, 6], ids[:, 2:6] = config.image_start_id, config.image_end_id, config.image_slot_id
     model.zero_grad()
-    with kept() as size:
-        loss = model(input_ids=ids, labels=ids, pixel_values=torch.randn(2, 3, 32, 32)).loss
-        held = size()
-    loss.backward()
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}, held
+    pixels = torch.randn(2, 3, 32, 32)
+    with Watch() as watch:
+        loss = model(input_ids=ids, labels=ids, pixel_values=pixels).loss
+        held = watch.kept
+        loss.backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return gradients, held, watch.products
 
 
-def compare(model: QwenVLForConditionalGeneration) -> tuple[int, int]:
+def keep(model: QwenVLForConditionalGeneration, vision: Kept = "none", decoder: Kept = "none") -> None:
+    checkpointing(model, replace(tiny().stages[0], checkpointing=CheckpointingSpec(vision, decoder)))
+
+
+def compare(model: QwenVLForConditionalGeneration, kind: Kept = "full") -> tuple[int, int]:
     """Asserts equal gradients with and without; gives the bytes kept."""
-    stage = tiny().stages[0]
-    checkpointing(model, stage)
-    expected, plain = learn(model)
-    checkpointing(model, replace(stage, gradient_checkpointing=True))
-    found, less = learn(model)
+    keep(model)
+    expected, plain, _ = learn(model)
+    keep(model, kind, kind)
+    found, less, _ = learn(model)
     assert expected.keys() == found.keys() and expected
     for name in expected:
         torch.testing.assert_close(found[name], expected[name])
-    checkpointing(model, stage)
+    keep(model)
     assert learn(model)[1] == plain
     return plain, less
 
 
-@pytest.mark.parametrize("part", ["model.vision_tower.blocks", "model.language_model.layers"])
-def test_each_tower_keeps_less_and_learns_the_same(model: QwenVLForConditionalGeneration, part: str) -> None:
+def test_each_tower_keeps_less_and_learns_the_same(model: QwenVLForConditionalGeneration) -> None:
     freeze(model, ("vision", "adapter", "decoder"))
     plain, less = compare(model)
     assert less < 0.6 * plain
-    # the other tower alone does not account for it
-    blocks = model.get_submodule(part)
-    checkpointing(model, replace(tiny().stages[0], gradient_checkpointing=True))
-    for block in blocks:
-        block.gradient_checkpointing = False
-    assert learn(model)[1] > less
+    # neither tower alone accounts for it
+    for towers in (("full", "none"), ("none", "full")):
+        keep(model, *towers)
+        assert less < learn(model)[1] < plain
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "matmul"])
+def test_selective_keeps_the_products_alone(model: QwenVLForConditionalGeneration, attention: str) -> None:
+    freeze(model, ("vision", "adapter", "decoder"))
+    model.set_attn_implementation(attention)
+    plain, some = compare(model, "selective")
+    _, _, once = learn(model)
+    keep(model, "selective", "selective")
+    assert learn(model)[2] == once
+    keep(model, "full", "full")
+    _, least, twice = learn(model)
+    assert least < some < 0.85 * plain
+    assert once < twice
 
 
 def test_low_rank_additions_to_frozen_towers(model: QwenVLForConditionalGeneration) -> None:
@@ -89,12 +115,13 @@ def test_low_rank_additions_to_frozen_towers(model: QwenVLForConditionalGenerati
     add_lora(model, LoraSpec(targets=("vision", "decoder"), rank=2, dropout=0.2), "tiny")
     freeze(model, ("vision", "decoder"))
     compare(model)
+    compare(model, "selective")
 
 
 def test_transformers_own_switch_works(model: QwenVLForConditionalGeneration) -> None:
     freeze(model, ("vision", "adapter", "decoder"))
-    expected, plain = learn(model)
+    expected, plain, _ = learn(model)
     model.gradient_checkpointing_enable()
-    found, less = learn(model)
+    found, less, _ = learn(model)
     assert less < 0.6 * plain
     assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in expected)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from qwenvl.text.tokenizer import QwenTokenizer
+from qwenvl.train.adamw_bf16 import AdamWBF16, rounded
 from qwenvl.train.build import build_model
-from qwenvl.train.optim import Muon, Optimizers, layer_scale, orthogonalise, rate
+from qwenvl.train.optim import Muon, Optimizers, _adam, layer_scale, orthogonalise, rate
 from qwenvl.train.stages import PARTS, freeze, part_of, trainable_counts
 from tests.train.helpers import tiny
 
@@ -73,3 +76,76 @@ def test_frozen_is_frozen(tokenizer: QwenTokenizer, trains: tuple[str, ...], opt
     assert {part for part in PARTS if counts[part]} == set(trains)
     moved = [name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])]
     assert {part_of(name) for name in moved} == set(trains)
+
+
+def regress(kind: str, weights: int = 300, steps: int = 150) -> tuple[list[float], torch.optim.Optimizer]:
+    """Losses of a regression whose gradients differ by orders of magnitude, as those of a model's parts do."""
+    torch.manual_seed(0)
+    inputs = torch.randn(256, weights) * torch.logspace(-2, 0, weights)
+    wanted = inputs @ torch.randn(weights)
+    weight = torch.nn.Parameter(torch.zeros(weights))
+    stage = replace(tiny().stages[0], optimizer=kind)  # type: ignore[arg-type]
+    optimizer = _adam(stage)([{"params": [weight]}], lr=0.02, betas=(0.9, 0.98), eps=1e-8)
+    losses = []
+    for _ in range(steps):
+        loss = (inputs @ weight - wanted).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses, optimizer
+
+
+def test_bfloat16_moments_learn_as_float32_ones() -> None:
+    exact, (small, optimizer) = regress("adamw")[0], regress("adamw_bf16")
+    assert {value.dtype for state in optimizer.state.values() for key, value in state.items() if key != "step"} == {
+        torch.bfloat16
+    }
+    assert exact[-1] < 0.05 * exact[0]
+    np.testing.assert_allclose(small[::10], exact[::10], rtol=0.02, atol=0.005 * exact[0])
+
+
+def test_one_step_of_bfloat16_moments_is_adamw_s() -> None:
+    weights = [torch.nn.Parameter(torch.linspace(-1, 1, 12)) for _ in range(2)]
+    for kind, weight in zip(("adamw", "adamw_bf16"), weights, strict=True):
+        weight.grad = torch.linspace(-1, 1, 12).square() + 0.1
+        groups = [{"params": [weight], "weight_decay": 0.1}]
+        _adam(replace(tiny().stages[0], optimizer=kind))(groups, lr=0.1, betas=(0.9, 0.98), eps=1e-6).step()  # type: ignore[arg-type]
+    torch.testing.assert_close(weights[0], weights[1])
+
+
+def test_rounding_at_random_is_right_in_the_mean() -> None:
+    values = torch.tensor([1.0 + 2**-10, -3.0 - 2**-8, 2.0, 1e-20])
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([rounded(values, generator) for _ in range(4000)]).float()
+    torch.testing.assert_close(drawn.mean(0), values, rtol=5e-4, atol=0)
+    assert drawn[:, 0].unique().tolist() == [1.0, 1.0 + 2**-7]
+    assert drawn[:, 2].unique().tolist() == [2.0]
+
+
+def test_bfloat16_moments_continue_to_the_same_weights() -> None:
+    def step(weight: torch.nn.Parameter, optimizer: torch.optim.Optimizer, number: int) -> None:
+        weight.grad = torch.full((7,), 0.1 * number)
+        optimizer.step()
+
+    def new(values: torch.Tensor) -> tuple[torch.nn.Parameter, AdamWBF16]:
+        weight = torch.nn.Parameter(values.clone())
+        return weight, AdamWBF16([weight], lr=0.1, betas=(0.9, 0.98), eps=1e-8)
+
+    weight, optimizer = new(torch.ones(7))
+    for number in range(4):
+        step(weight, optimizer, number)
+    other, continued = new(weight.detach())
+    continued.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for number in range(4, 8):
+        step(weight, optimizer, number)
+        step(other, continued, number)
+    assert torch.equal(weight, other)
+    assert continued.state[other]["exp_avg_sq"].dtype == torch.bfloat16
+
+
+def test_eight_bits_learn_nearly_as_float32() -> None:
+    pytest.importorskip("torchao")
+    losses, _ = regress("adamw_8bit", weights=4096, steps=60)
+    exact, _ = regress("adamw", weights=4096, steps=60)
+    assert losses[-1] < 1.1 * exact[-1] < 0.2 * exact[0]

@@ -239,3 +239,68 @@ class _CrossEntropy(Function):
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """−log softmax(logits)[target] of each row, in float32: (N, V), (N,) → (N,)."""
     return _CrossEntropy.apply(logits, targets)  # type: ignore[no-any-return, no-untyped-call]
+
+
+# Logits held at once by `linear_cross_entropy`: 256 rows of 151,936. A GPU needs more rows to be busy.
+_LOGITS = {"cpu": 256 * 151_936, "cuda": 2048 * 151_936}
+
+
+class _LinearCrossEntropy(Function):
+    """See `linear_cross_entropy`: the gradients are made with the losses, while the logits are at hand."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+        for_hidden, for_weight = ctx.needs_input_grad[:2]
+        losses = torch.empty(hidden.shape[0], device=hidden.device)
+        grad_hidden = torch.empty_like(hidden) if for_hidden else None
+        # the sum over chunks is float32 in any precision: a sum in bfloat16 would lose what small gradients add
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if for_weight else None
+        for start in range(0, hidden.shape[0], chunk):
+            part, wanted = hidden[start : start + chunk], targets[start : start + chunk]
+            rows = torch.arange(part.shape[0], device=part.device)
+            logits = functional.linear(part, weight).float()
+            logits -= logits.amax(-1, keepdim=True)
+            chosen = logits[rows, wanted]
+            total = logits.exp_().sum(-1, keepdim=True)
+            losses[start : start + chunk] = total[:, 0].log() - chosen
+            if not (for_hidden or for_weight):
+                continue
+            logits /= total
+            logits[rows, wanted] -= 1
+            slope = logits.to(weight.dtype)
+            if grad_hidden is not None:
+                torch.mm(slope, weight, out=grad_hidden[start : start + chunk])
+            if grad_weight is not None:
+                if weight.dtype == torch.float32:
+                    grad_weight.addmm_(slope.t(), part)
+                else:
+                    grad_weight += slope.t() @ part
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.dtype = weight.dtype
+        ctx.mark_non_differentiable(losses)
+        return losses.sum(), losses
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        if grad_weight is not None:
+            grad_weight = grad_weight.mul_(grad).to(ctx.dtype)
+        return None if grad_hidden is None else grad_hidden.mul_(grad), grad_weight, None, None
+
+
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """`cross_entropy` of hidden (N, width) times weight (V, width) transposed, whose logits are never all held.
+
+    Gives the sum, which has a gradient, and each row's loss (N,), which has none; float32. `chunk` rows are taken at a
+    time. Under autocast the products are in its type. The backward pass can run once.
+    """
+    kind = hidden.device.type
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+    rows = chunk or max(1, _LOGITS.get(kind, _LOGITS["cpu"]) // weight.shape[0])
+    with torch.autocast(kind, enabled=False):
+        return _LinearCrossEntropy.apply(hidden, weight, targets, rows)  # type: ignore[no-any-return, no-untyped-call]

@@ -46,7 +46,7 @@ class TextAttention(nn.Module):
         **kwargs: Any,
     ) -> Tensor:
         """(B, L, hidden) → the same, or (rows, hidden); `rotary` is `QwenVLTextModel.rotary`'s."""
-        batch, length, width = hidden.shape
+        batch, length, _ = hidden.shape
         cos, sin, query_scale = rotary
         query, key, value = split_heads(self.qkv_proj(hidden), self.heads, cos, sin)
         if query_scale is not None:
@@ -56,8 +56,9 @@ class TextAttention(nn.Module):
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, matmul_attention)
         dropout = self.attention_dropout if self.training else 0.0
         mixed, _ = attend(self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling, **kwargs)
-        mixed = mixed.reshape(batch, length, width)
-        return self.o_proj(mixed if rows is None else mixed.reshape(-1, width).index_select(0, rows))
+        # not hidden's width where the heads are shared with another process
+        mixed = mixed.reshape(batch, length, -1)
+        return self.o_proj(mixed if rows is None else mixed.flatten(0, 1).index_select(0, rows))
 
 
 class TextBlock(GradientCheckpointingLayer):  # type: ignore[misc]

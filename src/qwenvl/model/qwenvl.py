@@ -16,7 +16,7 @@ from transformers.utils.generic import can_return_tuple
 from qwenvl.model.adapter import PositionAwareAdapter
 from qwenvl.model.cache import with_room
 from qwenvl.model.configuration import QwenVLConfig
-from qwenvl.model.kernels import cross_entropy
+from qwenvl.model.kernels import cross_entropy, linear_cross_entropy
 from qwenvl.model.parts import build_decoder, build_head, build_tower, embedding_name
 from qwenvl.model.pretrained import CheckpointModel
 
@@ -240,10 +240,18 @@ class QwenVLForConditionalGeneration(QwenVLPreTrainedModel, GenerationMixin):  #
             kept = slice(None) if isinstance(logits_to_keep, int) and logits_to_keep == 0 else kept
             logits = self.lm_head(hidden[:, kept])
             return QwenVLOutput(logits=logits, past_key_values=cache, image_hidden_states=features)
-        losses = cross_entropy(self.lm_head(hidden), targets)
-        loss = losses.sum() / (max(targets.shape[0], 1) if num_items_in_batch is None else num_items_in_batch)
+        total, losses = self._losses(hidden, targets)
+        loss = total / (max(targets.shape[0], 1) if num_items_in_batch is None else num_items_in_batch)
         each = losses.detach() if return_token_losses else None
         return QwenVLOutput(loss=loss, past_key_values=cache, token_losses=each, image_hidden_states=features)
+
+    def _losses(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of the losses and each one, of hidden states (N, hidden) and the tokens (N,) that follow them."""
+        if type(self.lm_head) is nn.Linear:
+            return linear_cross_entropy(hidden, self.lm_head.weight, targets)
+        # scaled, capped, quantised, or with low-rank additions: what it does to its weight is its own matter
+        losses = cross_entropy(self.lm_head(hidden), targets)
+        return losses.sum(), losses
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
         """Pictures enter at prefill only: afterwards the cache holds them."""

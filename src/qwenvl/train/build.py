@@ -141,7 +141,12 @@ def start_from(
 
 
 def check_start(recipe: Recipe) -> None:
-    """Say before any work what `start_from` would find wrong; takes no weights into memory. Raises ConfigError."""
+    """Say before any work what `start_from` would find wrong; takes no weights into memory.
+
+    Raises ConfigError, and ModuleNotFoundError for an extra that the recipe needs and is not installed.
+    """
+    if any(stage.optimizer == "adamw_8bit" for stage in recipe.stages):
+        import torchao  # noqa: F401
     if recipe.init is None:
         return
     folder = resolve(recipe.init)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor
 
 from qwenvl.config import Stage
+from qwenvl.train.adamw_bf16 import AdamWBF16
 
 
 class Muon(torch.optim.Optimizer):
@@ -82,7 +86,7 @@ class Optimizers:
         factor = rate(number, self._stage) / self._stage.lr
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * factor
+                set_rate(group, group["peak"] * factor)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
@@ -96,6 +100,14 @@ class Optimizers:
             optimizer.load_state_dict(state)
 
 
+def set_rate(group: dict[str, Any], lr: float) -> None:
+    """Set a group's rate; torchao's optimizers hold it in a tensor, which must stay the same one."""
+    if isinstance(group["lr"], torch.Tensor):
+        group["lr"].fill_(lr)
+    else:
+        group["lr"] = lr
+
+
 def rate(step: int, stage: Stage) -> float:
     """The learning rate at `step`: linear warm-up to `lr`, then a cosine to `min_lr` at the last step."""
     if step < stage.warmup:
@@ -105,7 +117,7 @@ def rate(step: int, stage: Stage) -> float:
 
 
 def _build(model: nn.Module, stage: Stage) -> list[torch.optim.Optimizer]:
-    adam: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    adam: dict[tuple[float, float, DeviceMesh | None], list[nn.Parameter]] = defaultdict(list)
     matrices: dict[tuple[float, int], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in trainable(model):
         scale = layer_scale(name, model, stage.layer_decay)
@@ -113,14 +125,13 @@ def _build(model: nn.Module, stage: Stage) -> list[torch.optim.Optimizer]:
             matrices[scale, _joined(name, parameter)].append(parameter)
         else:
             decay = stage.weight_decay if parameter.ndim >= 2 else 0.0
-            adam[scale, decay].append(parameter)
+            # one call updates a group at once, which PyTorch does for tensors of one mesh alone
+            adam[scale, decay, mesh_of(parameter)].append(parameter)
     adam_groups = [
         {"params": parameters, "lr": stage.lr * scale, "peak": stage.lr * scale, "weight_decay": decay}
-        for (scale, decay), parameters in adam.items()
+        for (scale, decay, _), parameters in adam.items()
     ]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(adam_groups, lr=stage.lr, betas=stage.betas, eps=stage.eps, fused=True)
-    ]
+    optimizers: list[torch.optim.Optimizer] = [_adam(stage)(adam_groups, lr=stage.lr, betas=stage.betas, eps=stage.eps)]
     if matrices:
         muon_groups = [
             {"params": parameters, "lr": stage.matrix_lr * scale, "peak": stage.matrix_lr * scale, "joined": joined}
@@ -130,9 +141,24 @@ def _build(model: nn.Module, stage: Stage) -> list[torch.optim.Optimizer]:
     return optimizers
 
 
+def _adam(stage: Stage) -> Callable[..., torch.optim.Optimizer]:
+    if stage.optimizer == "adamw_bf16":
+        return AdamWBF16
+    if stage.optimizer == "adamw_8bit":
+        from torchao.optim import AdamW8bit
+
+        return AdamW8bit  # type: ignore[no-any-return]
+    return partial(torch.optim.AdamW, fused=True)
+
+
 def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """The parameters that are not frozen, each once, by name."""
     return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def mesh_of(tensor: torch.Tensor) -> DeviceMesh | None:
+    """The mesh that a tensor is spread over; None for a plain one."""
+    return tensor.device_mesh if isinstance(tensor, DTensor) else None
 
 
 def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
+import torch
 from torch import nn
-from transformers import PreTrainedModel
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts, noop_context_fn
 
 from qwenvl.config import Stage, Trainable
 from qwenvl.model.lora import has_lora, is_lora
 from qwenvl.model.names import PARTS, part_of
+from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 
 __all__ = ["PARTS", "checkpointing", "freeze", "part_of", "trainable_counts"]
 
@@ -28,19 +32,41 @@ def freeze(model: nn.Module, trains: Sequence[Trainable]) -> None:
         parameter.grad = None
 
 
-def checkpointing(model: PreTrainedModel, stage: Stage) -> None:
-    """Switch gradient checkpointing of both towers to what the stage says.
+def checkpointing(model: QwenVLForConditionalGeneration, stage: Stage) -> None:
+    """Let each tower's blocks keep for the backward pass what the stage says (`CheckpointingSpec`)."""
+    towers = (
+        (model.model.vision_tower, stage.checkpointing.vision),
+        (
+            model.model.language_model,
+            stage.checkpointing.decoder,
+        ),
+    )
+    for tower, kind in towers:
+        contexts = _selective if kind == "selective" else noop_context_fn
+        again = partial(checkpoint, use_reentrant=False, context_fn=contexts)
+        for module in tower.modules():
+            # transformers' blocks ask these two; its own switch knows no towers
+            if hasattr(module, "gradient_checkpointing"):
+                module.gradient_checkpointing = kind != "none"
+                module._gradient_checkpointing_func = again
 
-    With it a block keeps its input alone and computes the rest again for its gradient: the same gradients, much less
-    memory, about a third more time.
-    """
-    if not stage.gradient_checkpointing:
-        # both names of one thing: transformers 5.19 renamed it
-        getattr(model, "activation_checkpointing_disable", model.gradient_checkpointing_disable)()
-        return
-    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
-    # transformers lets the embeddings ask for gradients then, for a way of checkpointing that is not used here
-    model.disable_input_require_grads()
+
+_PRODUCTS = ("mm", "addmm", "bmm", "_scaled_mm")
+_ATTENTION = (
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+    "_flash_attention_forward",
+    "_efficient_attention_forward",
+)
+
+
+def _selective() -> Any:
+    """The two contexts of a selective checkpoint: what costs most to compute is kept, all else is not."""
+    kept = [getattr(torch.ops.aten, name).default for name in (*_PRODUCTS, *_ATTENTION)]
+    flex = getattr(torch.ops.higher_order, "flex_attention", None)
+    return create_selective_checkpoint_contexts([*kept, *([flex] if flex is not None else [])])
 
 
 def trainable_counts(model: nn.Module) -> dict[Trainable, int]:
