@@ -185,7 +185,7 @@ class Recipe:
     taken then, and `model` and `tokenizer` must be left out. With `lora`, its weights stay as they are and what a stage
     trains are the low-rank additions of the parts it names. `ranks` processes train together and share the cores.
     `parallel` shards the model over the processes of torchrun, which come in place of `ranks`; without it each of them
-    holds all of it. `compile` hands each block to torch.compile (on a GPU; a CPU gains nothing). `wording` is a file of paraphrases of the prompts (`qwenvl.tasks.wording`).
+    holds all of it. `wording` is a file of paraphrases of the prompts (`qwenvl.tasks.wording`).
     """
 
     name: str

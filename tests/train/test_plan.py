@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qwenvl.cli import main
-from qwenvl.config import ParallelSpec, Recipe, load_recipe
+from qwenvl.config import CheckpointingSpec, ParallelSpec, Recipe, load_recipe
 from qwenvl.train.flops import Work
 from qwenvl.train.memory import Layout, Memory, activations, memory_of, with_checkpointing
 from qwenvl.train.peaks import device_called
@@ -80,7 +80,7 @@ def test_memory_by_key(large: Recipe) -> None:
     assert shared.fits
     assert shared.memory.weights == pytest.approx(alone.memory.weights / 8)
     assert shared.memory.gradients == pytest.approx(alone.memory.gradients / 8)
-    less = replace(large.stages[1], gradient_checkpointing=True)
+    less = replace(large.stages[1], checkpointing=CheckpointingSpec("full", "full"))
     again = plan(replace(large, parallel=ParallelSpec(), stages=(less,)), Wish(8, H200)).stages[0]
     assert again.memory.activations < 0.2 * shared.memory.activations
     assert again.flops.hardware > 1.2 * again.flops.model == pytest.approx(1.2 * shared.flops.model)
@@ -92,10 +92,15 @@ def test_memory_by_key(large: Recipe) -> None:
 
 def test_advice_names_keys_that_then_fit(large: Recipe) -> None:
     planned = plan(large, Wish(1, H200)).stages[1]
-    assert planned.advice.startswith("fits on 2 GPUs with stages.stage2.gradient_checkpointing=true")
+    assert planned.advice.startswith("fits with stages.stage2.checkpointing.vision=full")
     keys = [word for word in planned.advice.split() if "=" in word]
-    followed = load_recipe("qwen-vl", [*keys, "parallel={}"])
-    assert plan(followed, Wish(2, H200)).stages[1].fits
+    assert "stages.stage2.optimizer=adamw_bf16" in keys
+    assert plan(load_recipe("qwen-vl", keys), Wish(1, H200)).stages[1].fits
+    small = device_called("h100")
+    planned = plan(large, Wish(1, small)).stages[1]
+    assert planned.advice.startswith("fits on 2 GPUs with ")
+    keys = [word for word in planned.advice.split() if "=" in word]
+    assert plan(load_recipe("qwen-vl", [*keys, "parallel={}"]), Wish(2, small)).stages[1].fits
 
 
 def test_time_and_operations(large: Recipe) -> None:

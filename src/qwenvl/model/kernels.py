@@ -241,8 +241,8 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return _CrossEntropy.apply(logits, targets)  # type: ignore[no-any-return, no-untyped-call]
 
 
-# Logits held at once by `linear_cross_entropy`: 256 rows of 151,936. A GPU needs more rows to be busy.
-_LOGITS = {"cpu": 256 * 151_936, "cuda": 2048 * 151_936}
+LOGITS = {"cpu": 256 * 151_936, "cuda": 2048 * 151_936}
+"""Logits held at once by `linear_cross_entropy`: 256 rows of 151,936. A GPU needs more rows to be busy."""
 
 
 class _LinearCrossEntropy(Function):
@@ -301,6 +301,6 @@ def linear_cross_entropy(
     if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
-    rows = chunk or max(1, _LOGITS.get(kind, _LOGITS["cpu"]) // weight.shape[0])
+    rows = chunk or max(1, LOGITS.get(kind, LOGITS["cpu"]) // weight.shape[0])
     with torch.autocast(kind, enabled=False):
         return _LinearCrossEntropy.apply(hidden, weight, targets, rows)  # type: ignore[no-any-return, no-untyped-call]

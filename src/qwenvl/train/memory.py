@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from qwenvl.config import Stage
+from qwenvl.config import Kept, Stage
+from qwenvl.model.kernels import LOGITS
 from qwenvl.model.lora import has_lora
 from qwenvl.model.names import PARTS, part_of
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.train.flops import Work
 from qwenvl.train.optim import is_hidden_matrix
 from qwenvl.train.shard import units
-
-Kept = Literal["none", "selective", "full"]
-"""What activation checkpointing of a tower computes again: nothing, part of each block, or all of it."""
 
 CONTEXT = 2e9
 """Bytes for CUDA's context, NCCL's buffers and what the allocator can't use."""
@@ -30,8 +28,7 @@ class Layout:
 
     `shard` GPUs share one copy by FSDP; None: each holds a whole one. `compute`, `frozen` and `state`: bytes of a
     number in compute, of a weight that does not train, and of AdamW's two averages of one that does. `checkpoint`:
-    what is computed again, by tower. `logits`: how many rows of logits there are at a time; None: all. `offload`: what
-    is sharded lies on the CPU.
+    what is computed again, by tower. `offload`: what is sharded lies on the CPU.
     """
 
     shard: int | None = None
@@ -39,7 +36,6 @@ class Layout:
     frozen: float = 4
     state: float = 8
     checkpoint: Mapping[Literal["vision", "decoder"], Kept] | None = None
-    logits: int | None = None
     offload: bool = False
 
 
@@ -116,9 +112,10 @@ def _tower(layout: Layout, part: Literal["vision", "decoder"], layers: int, widt
 
 
 def logits(model: QwenVLForConditionalGeneration, layout: Layout, work: Work) -> float:
-    """Bytes of the logits at their peak: exponentials and gradient in float32, and the gradient to compute with."""
-    rows = work.supervised if layout.logits is None else min(layout.logits, work.supervised)
-    return float(rows * model.config.text_config.vocab_size * (8 + layout.compute))
+    """Bytes of the logits held at once: float32, as they come and as they go into the gradients' products."""
+    vocabulary = int(model.config.text_config.vocab_size)
+    rows = min(work.supervised, LOGITS["cuda"] // vocabulary)
+    return float(rows * vocabulary * (4 + 2 * layout.compute))
 
 
 def buffers(model: QwenVLForConditionalGeneration, layout: Layout) -> float:

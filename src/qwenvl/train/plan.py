@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from qwenvl.config import ParallelSpec, Recipe, Stage
+from qwenvl.config import CheckpointingSpec, ParallelSpec, Recipe, Stage
 from qwenvl.model.configuration import QwenVLConfig
 from qwenvl.model.load import resolve
 from qwenvl.model.lora import add_lora
@@ -21,7 +21,7 @@ from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.text.vocabulary import SPECIAL_TOKENS
 from qwenvl.train.build import build_config
 from qwenvl.train.flops import FLOP_PARTS, FlopPart, Flops, StepFlops, Work, packed_work
-from qwenvl.train.memory import Layout, Memory, memory_of, with_checkpointing
+from qwenvl.train.memory import Layout, Memory, memory_of
 from qwenvl.train.peaks import Device
 from qwenvl.train.shard import check_shardable
 from qwenvl.train.stages import freeze
@@ -29,6 +29,9 @@ from qwenvl.typed import ConfigError
 
 QWEN_TOKENS = 151_643
 """Ordinary tokens of the released vocabulary: what a plan assumes where `qwen.tiktoken` does not lie yet."""
+
+_STATES = {"adamw_bf16": 4, "adamw_8bit": 2.03}
+"""Bytes of AdamW's two averages, where they are not float32; 8 bits have a scale for each 256 numbers beside them."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,12 @@ def layout_of(recipe: Recipe, stage: Stage, gpus: int) -> Layout:
         layout = replace(layout, frozen=0.52 if recipe.lora.quantize else float(compute))
     if spec is not None:
         layout = replace(layout, shard=max(1, spec.shard or gpus // spec.replicate), offload=spec.cpu_offload)
-    return with_checkpointing(layout, "full") if stage.gradient_checkpointing else layout
+    kept = stage.checkpointing
+    return replace(
+        layout,
+        state=_STATES.get(stage.optimizer, 8),
+        checkpoint={"vision": kept.vision, "decoder": kept.decoder},
+    )
 
 
 def _plan_stage(model: QwenVLForConditionalGeneration, recipe: Recipe, stage: Stage, wish: Wish) -> StagePlan:
@@ -201,9 +209,16 @@ def _changes(recipe: Recipe, stage: Stage, gpus: int) -> Iterator[Callable[[Reci
         return "parallel={}", replace(recipe, parallel=ParallelSpec()), stage, gpus
 
     def again(recipe: Recipe, stage: Stage, gpus: int) -> _Change | None:
-        if stage.gradient_checkpointing:
+        full = CheckpointingSpec("full", "full")
+        if stage.checkpointing == full:
             return None
-        return f"{where}.gradient_checkpointing=true", recipe, replace(stage, gradient_checkpointing=True), gpus
+        keys = f"{where}.checkpointing.vision=full {where}.checkpointing.decoder=full"
+        return keys, recipe, replace(stage, checkpointing=full), gpus
+
+    def moments(recipe: Recipe, stage: Stage, gpus: int) -> _Change | None:
+        if stage.optimizer != "adamw":
+            return None
+        return f"{where}.optimizer=adamw_bf16", recipe, replace(stage, optimizer="adamw_bf16"), gpus
 
     def fewer(recipe: Recipe, stage: Stage, gpus: int) -> _Change | None:
         if stage.rows <= gpus:
@@ -223,7 +238,7 @@ def _changes(recipe: Recipe, stage: Stage, gpus: int) -> Iterator[Callable[[Reci
             gpus,
         )
 
-    yield from (share, again, fewer, offload)
+    yield from (share, again, fewer, moments, offload)
 
 
 def _advice(model: QwenVLForConditionalGeneration, recipe: Recipe, stage: Stage, wish: Wish) -> str:
