@@ -29,6 +29,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from qwenvl.train.checkpoint import Progress, drop_old
 from qwenvl.train.errors import CheckpointError
 from qwenvl.train.parallel import Ranks
+from qwenvl.train.tensor import as_stored
 
 PARTS = "parts"
 """The folder of the ranks' parts in a checkpoint."""
@@ -130,4 +131,4 @@ def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     once = {name for name, _ in model.named_parameters()} | {name for name, _ in model.named_buffers()}
     state: dict[str, Any] = get_model_state_dict(model, options=options)
-    return {name: tensor for name, tensor in state.items() if name in once}
+    return as_stored(model, {name: tensor for name, tensor in state.items() if name in once})
