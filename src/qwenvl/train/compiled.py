@@ -1,4 +1,4 @@
-"""torch.compile for each block of both towers by itself: blocks alike share what is compiled, whatever surrounds them."""
+"""torch.compile for each block of both towers by itself: blocks alike share what is compiled."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
     with stopping(ranks.parent) as stop, saver or nullcontext():
         while progress.stage < len(recipe.stages):
             stage = recipe.stages[progress.stage]
-            freeze(model, stage.trains)
+            freeze(model, stage.trains, stage.vision_last)
             checkpointing(model, stage)
             missing = _tasks_without_data(source, stage)
             if len(missing) == len(stage.tasks):
@@ -204,7 +204,7 @@ def save_model(
     """
     model.eval()
     if recipe.lora is not None:
-        save_lora(model, folder)
+        save_lora(model, folder, weights)
     else:
         with quietly():
             model.save_pretrained(folder, state_dict=weights)

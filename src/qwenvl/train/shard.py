@@ -78,7 +78,8 @@ def shard_model(model: QwenVLForConditionalGeneration, spec: ParallelSpec, preci
         both = _grid({"shard": torch.distributed.get_world_size() // spec.tensor, TENSOR: spec.tensor})
         split_decoder(model, both[TENSOR])
         of_split = both["shard"]
-    for unit in [*units(model), model]:
+    everything: list[nn.Module] = [*units(model), model]
+    for unit in everything:
         # what is not split is spread over all ranks, so that its copies in a group of `tensor` can't drift apart
         mine = of_split if isinstance(unit, TextBlock) else mesh
         fully_shard(unit, mesh=mine, mp_policy=policy, offload_policy=offload)

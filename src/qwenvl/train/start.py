@@ -1,9 +1,9 @@
 """A run's model as it begins: built or read, and with `parallel` spread over the ranks without ever being whole there.
 
-A sharded model is made without memory (PyTorch's meta device), cut, and filled: from a checkpoint each rank reads tensor
-by tensor and keeps its own parts; random weights are made whole by rank 0 alone, so that they are those of a run of one
-process with the same seed, and handed on tensor by tensor. A model with low-rank additions or another project's parts
-is whole on each rank before it is cut.
+A sharded model is made without memory (PyTorch's meta device), cut, and filled: from a checkpoint each rank reads
+tensor by tensor and keeps its own parts; random weights are made whole by rank 0 alone, so that they are those of a run
+of one process with the same seed, and handed on tensor by tensor. A model with low-rank additions or another project's
+parts is whole on each rank before it is cut.
 """
 
 from __future__ import annotations
@@ -112,13 +112,15 @@ def _spread(model: QwenVLForConditionalGeneration, recipe: Recipe, precision: to
     """Shard a model without memory and fill each rank's part of it."""
     assert recipe.parallel is not None
     shard_model(model, recipe.parallel, precision)
-    on_gpu = torch.cuda.is_available() and not recipe.parallel.cpu_offload
-    model.to_empty(device="cuda" if on_gpu else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to_empty(device="cpu" if recipe.parallel.cpu_offload else device)
     ranks = tensor_ranks(model)
     for name, parameter in model.named_parameters():
         _fill(parameter, by_rank(name, whole(name), ranks))
-    for name, buffer in model.named_buffers():
-        buffer.copy_(whole(name))
+    for name, _ in list(model.named_buffers()):
+        # not offloaded with the parameters: they stay where the computing is
+        owner, _, last = name.rpartition(".")
+        setattr(model.get_submodule(owner), last, whole(name).to(device, torch.float32))
 
 
 @torch.no_grad()
