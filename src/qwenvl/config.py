@@ -112,6 +112,7 @@ class Stage:
     (`qwenvl.train.regions`). `sequence` tokens a row, `rows` rows a micro-batch, `accumulation` micro-batches a
     step. `optimizer` "muon" takes the hidden matrices to Muon (at `matrix_lr`) and the rest to AdamW (at `lr`);
     "adamw_bf16" and "adamw_8bit" keep AdamW's two moments in 4 and about 2 bytes a parameter instead of 8.
+    `vision_last` lets of the ViT only its last so many blocks learn, and what follows them.
     `isolate` keeps packed samples from seeing each other. `checkpointing` computes activations again instead of keeping
     them.
     """
@@ -136,6 +137,7 @@ class Stage:
     weight_decay: float = 0.05
     clip: float = 1.0
     layer_decay: float = 1.0
+    vision_last: int | None = None
     checkpointing: CheckpointingSpec = field(default_factory=CheckpointingSpec)
 
 
@@ -185,7 +187,8 @@ class Recipe:
     taken then, and `model` and `tokenizer` must be left out. With `lora`, its weights stay as they are and what a stage
     trains are the low-rank additions of the parts it names. `ranks` processes train together and share the cores.
     `parallel` shards the model over the processes of torchrun, which come in place of `ranks`; without it each of them
-    holds all of it. `wording` is a file of paraphrases of the prompts (`qwenvl.tasks.wording`).
+    holds all of it. `compile` hands each block to torch.compile, which brings nothing on a CPU. `wording` is
+    a file of paraphrases of the prompts (`qwenvl.tasks.wording`).
     """
 
     name: str
@@ -231,9 +234,22 @@ def _checked(recipe: Recipe, where: str) -> Recipe:
         raise ConfigError(f"{where}: the key {'model' if recipe.model is None else 'tokenizer'!r} is missing")
     if not recipe.stages:
         raise ConfigError(f"{where}: 'stages' is empty; a run needs at least one")
+    for stage in recipe.stages:
+        _check_vision_last(recipe, stage, f"{where}: stage {stage.name!r}")
     if recipe.lora is not None:
         _check_lora(recipe, recipe.lora, where)
     return recipe
+
+
+def _check_vision_last(recipe: Recipe, stage: Stage, where: str) -> None:
+    last = stage.vision_last
+    if last is None:
+        return
+    if "vision" not in stage.trains:
+        raise ConfigError(f"{where}: vision_last says which blocks of the ViT learn, but 'trains' has no vision: add it")
+    most = recipe.model.vision.layers if recipe.model is not None else last
+    if not 1 <= last <= most:
+        raise ConfigError(f"{where}: vision_last: expected 1 to {max(1, most)}, blocks of the ViT; found {last}")
 
 
 def _check_lora(recipe: Recipe, lora: LoraSpec, where: str) -> None:

@@ -8,6 +8,7 @@ and every name but those of the chosen layers stays as it was.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,10 +78,11 @@ def lora_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in model.named_parameters() if is_lora(name)}
 
 
-def save_lora(model: PreTrainedModel, folder: Path) -> None:
-    """Write the additions alone, in PEFT's form."""
+def save_lora(model: PreTrainedModel, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+    """Write the additions alone, in PEFT's form; `weights` are the whole ones of a model that is sharded."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {_PREFIX + name.replace(f".{_NAME}.", "."): held for name, held in lora_state(model).items()}
+    state = lora_state(model) if weights is None else {name: weights[name] for name in weights if is_lora(name)}
+    tensors = {_PREFIX + name.replace(f".{_NAME}.", "."): held for name, held in state.items()}
     save_file({name: held.cpu().contiguous() for name, held in tensors.items()}, folder / WEIGHTS, {"format": "pt"})
     model.peft_config[_NAME].save_pretrained(folder)
 

@@ -102,7 +102,7 @@ def train_stage(
     objective = objective_of(stage, tokenizer)
     sharded = is_sharded(model)
     combine = place.ranks.sum_numbers if sharded else place.ranks.sum_gradients
-    world = place.ranks.world if sharded else 1
+    world = place.ranks.readers if sharded else 1
     model.train()
 
     def save(done: int, loader: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ def train_stage(
     try:
         for step in range(place.step, stage.steps):
             # dropout then depends on the step and the rank alone, so a continued run draws what it would have drawn
-            torch.manual_seed(_seed(recipe.seed, place.stage_index, step, place.ranks.rank))
+            torch.manual_seed(_seed(recipe.seed, place.stage_index, step, place.ranks.reader))
             begin = time.perf_counter()
             micro = [next(batches) for _ in range(stage.accumulation)]
             meter.wait(time.perf_counter() - begin)

@@ -29,11 +29,25 @@ from qwenvl.train.errors import Interrupted, RankError
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's place among `world` of them, which `parent` (a process id) started; rank 0 writes and speaks."""
+    """This process's place among `world` of them, which `parent` (a process id) started; rank 0 writes and speaks.
+
+    `tensor` neighbours see the same rows: they are one reader of the data.
+    """
 
     rank: int = 0
     world: int = 1
     parent: int | None = None
+    tensor: int = 1
+
+    @property
+    def reader(self) -> int:
+        """Which part of a step's rows this process sees, of `readers`."""
+        return self.rank // self.tensor
+
+    @property
+    def readers(self) -> int:
+        """How many parts a step's rows are split into."""
+        return self.world // self.tensor
 
     @property
     def first(self) -> bool:
@@ -41,10 +55,10 @@ class Ranks:
         return self.rank == 0
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The element-wise sum over all ranks, in place."""
+        """The element-wise sum over all readers, in place."""
         if self.world > 1:
             dist.all_reduce(values)
-        return values
+        return values.div_(self.tensor) if self.tensor > 1 else values
 
     def barrier(self) -> None:
         """Wait for all ranks."""
@@ -52,7 +66,7 @@ class Ranks:
             dist.barrier()
 
     def sum_numbers(self, parameters: Sequence[nn.Parameter], extra: Sequence[float]) -> list[float]:
-        """The sums over all ranks of `extra`, where the backward pass has joined the gradients of `parameters`."""
+        """The sums over all readers of `extra`, where the backward pass has joined the gradients of `parameters`."""
         _fill_gradients(parameters)
         device = parameters[0].device
         return [float(value) for value in self.sum(torch.tensor(extra, device=device))]

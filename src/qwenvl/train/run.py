@@ -31,14 +31,15 @@ from qwenvl.tasks.wording import load_wording
 from qwenvl.text.render import texts_of
 from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train import checkpoint
-from qwenvl.train.build import build_model, check_packing, check_start, resolve_precision, start_from
+from qwenvl.train.build import check_start, resolve_precision
 from qwenvl.train.checkpoint import Progress
 from qwenvl.train.feed import Feed, workers_for
 from qwenvl.train.loop import Place, Stop, stopping, train_stage
 from qwenvl.train.parallel import Ranks, launch
-from qwenvl.train.shard import check_shardable, is_sharded, shard_model
+from qwenvl.train.shard import check_shardable, is_sharded
 from qwenvl.train.sharded_checkpoint import Saver, load_sharded, whole_weights
 from qwenvl.train.stages import checkpointing, freeze, trainable_counts
+from qwenvl.train.start import begin
 from qwenvl.train.torchrun import first_alone, joined, started_by_torchrun
 from qwenvl.typed import ConfigError, from_dict, to_dict
 
@@ -64,7 +65,7 @@ def train(
     `qwenvl.train.errors`.
     """
     if started_by_torchrun():
-        with joined() as ranks:
+        with joined(recipe.parallel.tensor if recipe.parallel else 1) as ranks:
             check_shardable(recipe, ranks.world)
             with first_alone(ranks) as mine:
                 if mine:
@@ -143,16 +144,7 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
     source = ShardReader(out / "corpus")
     precision = _precision(recipe, out)
     torch.manual_seed(recipe.seed)
-    if recipe.init is not None:
-        model, tokenizer = start_from(recipe.init, recipe.lora, precision)
-        check_packing(model, recipe.stages)
-    else:
-        tokenizer = QwenTokenizer.load(out / "tokenizer")
-        model = build_model(recipe.model_spec, tokenizer)
-    if torch.cuda.is_available():
-        model.cuda()
-    if recipe.parallel is not None:
-        shard_model(model, recipe.parallel, precision)
+    model, tokenizer = begin(recipe, out / "tokenizer", precision)
     progress, optimizer, sharded = _resume(model, precision, out, ranks)
     pixels = PixelCache()
     wording = load_wording(out / WORDING) if recipe.wording is not None else EXACT
@@ -160,7 +152,7 @@ def run_stages(ranks: Ranks, recipe: Recipe, out: Path, quiet: bool) -> None:
     with stopping(ranks.parent) as stop, saver or nullcontext():
         while progress.stage < len(recipe.stages):
             stage = recipe.stages[progress.stage]
-            freeze(model, stage.trains)
+            freeze(model, stage.trains, stage.vision_last)
             checkpointing(model, stage)
             missing = _tasks_without_data(source, stage)
             if len(missing) == len(stage.tasks):
@@ -212,7 +204,7 @@ def save_model(
     """
     model.eval()
     if recipe.lora is not None:
-        save_lora(model, folder)
+        save_lora(model, folder, weights)
     else:
         with quietly():
             model.save_pretrained(folder, state_dict=weights)
@@ -231,8 +223,8 @@ def settings_of(stage: Stage, index: int, seed: int, queries: int, ranks: Ranks 
         sequence=stage.sequence,
         rows=stage.rows,
         seed=seed * 1000 + index,
-        rank=ranks.rank,
-        world=ranks.world,
+        rank=ranks.reader,
+        world=ranks.readers,
     )
 
 

@@ -6,12 +6,13 @@ A unit (a block of a tower, the adapter, and all the rest together) is gathered 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
@@ -24,7 +25,10 @@ from torch.distributed.tensor import DTensor
 
 from qwenvl.config import ParallelSpec, Recipe
 from qwenvl.data.loader import Batch
+from qwenvl.model.language import QwenVLTextModel, TextBlock
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
+from qwenvl.train.optim import mesh_of
+from qwenvl.train.tensor import TENSOR, split_decoder
 from qwenvl.typed import ConfigError
 
 
@@ -33,37 +37,61 @@ def check_shardable(recipe: Recipe, world: int) -> None:
     spec = recipe.parallel
     if spec is None:
         return
-    shard = world // spec.replicate if spec.shard is None else spec.shard
-    if shard < 1 or shard * spec.replicate != world:
+    copies = spec.replicate * spec.tensor
+    shard = world // copies if spec.shard is None else spec.shard
+    if shard < 1 or shard * copies != world:
         raise ConfigError(
-            f"recipe {recipe.name!r}: parallel.shard {shard} × parallel.replicate {spec.replicate} must be the number "
-            f"of processes, {world}; start as many with torchrun --nproc-per-node, or leave 'shard' out"
+            f"recipe {recipe.name!r}: parallel.shard {shard} × parallel.replicate {spec.replicate} × parallel.tensor "
+            f"{spec.tensor} must be the number of processes, {world}; start as many with torchrun --nproc-per-node, or "
+            "leave 'shard' out"
         )
-    if recipe.lora is not None:
-        raise ConfigError(f"recipe {recipe.name!r}: 'lora' does not go with 'parallel' yet; leave one of them out")
+    if spec.tensor > 1 and spec.replicate > 1:
+        raise ConfigError(f"recipe {recipe.name!r}: parallel.tensor does not go with parallel.replicate; leave one out")
+    if spec.tensor > 1 and recipe.lora is not None:
+        raise ConfigError(f"recipe {recipe.name!r}: 'lora' does not go with parallel.tensor; leave one of them out")
+    if recipe.lora is not None and recipe.lora.quantize is not None:
+        raise ConfigError(f"recipe {recipe.name!r}: lora.quantize does not go with 'parallel'; leave one of them out")
     for stage in recipe.stages:
         where = f"recipe {recipe.name!r}: stage {stage.name!r}"
         if stage.optimizer == "muon":
             raise ConfigError(f"{where}: muon is for whole matrices, and 'parallel' shards them; take adamw")
         if stage.objective != "next_token":
             raise ConfigError(f"{where}: the objective {stage.objective!r} does not go with 'parallel'")
-        if stage.rows < world:
-            raise ConfigError(f"{where}: {stage.rows} rows are too few for {world} ranks; each needs one at least")
+        if stage.rows < world // spec.tensor:
+            readers = world // spec.tensor
+            raise ConfigError(f"{where}: {stage.rows} rows are too few for {readers} ranks; each needs one at least")
 
 
 def shard_model(model: QwenVLForConditionalGeneration, spec: ParallelSpec, precision: torch.dtype) -> None:
     """Spread `model` over all ranks, in place. Weights and reductions are float32, compute is in `precision`.
 
-    Every rank must hold the same weights before.
+    Every rank must hold the same weights before, or none (on the meta device). Raises ConfigError for a decoder that
+    can't be split over `spec.tensor` ranks.
     """
     policy = MixedPrecisionPolicy(
         param_dtype=None if precision == torch.float32 else precision, reduce_dtype=torch.float32
     )
     offload = CPUOffloadPolicy(pin_memory=torch.cuda.is_available()) if spec.cpu_offload else OffloadPolicy()
-    mesh = _mesh(spec)
+    mesh = of_split = _mesh(spec)
+    if spec.tensor > 1:
+        _check_split(model, spec.tensor)
+        both = _grid({"shard": torch.distributed.get_world_size() // spec.tensor, TENSOR: spec.tensor})
+        split_decoder(model, both[TENSOR])
+        of_split = both["shard"]
     everything: list[nn.Module] = [*units(model), model]
     for unit in everything:
-        fully_shard(unit, mesh=mesh, mp_policy=policy, offload_policy=offload)
+        # what is not split is spread over all ranks, so that its copies in a group of `tensor` can't drift apart
+        mine = of_split if isinstance(unit, TextBlock) else mesh
+        fully_shard(unit, mesh=mine, mp_policy=policy, offload_policy=offload)
+
+
+def _check_split(model: QwenVLForConditionalGeneration, ranks: int) -> None:
+    text = model.config.text_config
+    if not isinstance(model.model.language_model, QwenVLTextModel):
+        raise ConfigError(f"parallel.tensor: the decoder {text.model_type} can't be split; only Qwen-VL's own can")
+    for what, size in (("heads", text.num_attention_heads), ("numbers in the MLP", text.intermediate_size)):
+        if size % ranks:
+            raise ConfigError(f"parallel.tensor: {ranks} ranks can't share the decoder's {size} {what} evenly")
 
 
 def units(model: QwenVLForConditionalGeneration) -> list[nn.Module]:
@@ -90,14 +118,25 @@ def with_picture(batch: Batch) -> Batch:
 
 def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> float:
     """Scale the gradients to a norm of `limit` at most; gives the norm before, that of all ranks' parts."""
-    norm: Tensor = nn.utils.clip_grad_norm_(parameters, limit)
-    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    meshes: dict[DeviceMesh | None, list[nn.Parameter]] = defaultdict(list)
+    for parameter in parameters:
+        # the norm is one call for a list, which PyTorch makes for tensors of one mesh alone
+        meshes[mesh_of(parameter)].append(parameter)
+    groups = list(meshes.values())
+    norms = [nn.utils.get_total_norm([p.grad for p in group if p.grad is not None]) for group in groups]
+    norm = torch.stack([n.full_tensor() if isinstance(n, DTensor) else n for n in norms]).norm()
+    for group in groups:
+        nn.utils.clip_grads_with_norm_(group, limit, norm)
+    return float(norm)
 
 
 def _mesh(spec: ParallelSpec) -> DeviceMesh:
-    kind = "cuda" if torch.cuda.is_available() else "cpu"
     world = torch.distributed.get_world_size()
     if spec.replicate == 1:
-        return init_device_mesh(kind, (world,), mesh_dim_names=("shard",))
-    sizes = (spec.replicate, world // spec.replicate)
-    return init_device_mesh(kind, sizes, mesh_dim_names=("replicate", "shard"))
+        return _grid({"shard": world})
+    return _grid({"replicate": spec.replicate, "shard": world // spec.replicate})
+
+
+def _grid(sizes: dict[str, int]) -> DeviceMesh:
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    return init_device_mesh(kind, tuple(sizes.values()), mesh_dim_names=tuple(sizes))

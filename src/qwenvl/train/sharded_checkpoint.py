@@ -26,9 +26,11 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
+from qwenvl.model.lora import has_lora, is_lora
 from qwenvl.train.checkpoint import Progress, drop_old
 from qwenvl.train.errors import CheckpointError
 from qwenvl.train.parallel import Ranks
+from qwenvl.train.tensor import as_stored
 
 PARTS = "parts"
 """The folder of the ranks' parts in a checkpoint."""
@@ -66,7 +68,7 @@ class Saver:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
         self._ranks.barrier()
-        state: dict[str, Any] = {"model": get_model_state_dict(model)}
+        state: dict[str, Any] = {"model": _learnt(model)}
         if optimizers:
             state["optimizer"] = get_optimizer_state_dict(model, optimizers)
         self._writing = async_save(state, checkpoint_id=temporary / PARTS, process_group=self._group)
@@ -116,18 +118,26 @@ def load_sharded(checkpoint: Path, model: nn.Module, optimizers: list[torch.opti
             load(held, checkpoint_id=checkpoint / PARTS)
             set_optimizer_state_dict(model, optimizers, optim_state_dict=held["optimizer"])
         else:
-            weights = {"model": get_model_state_dict(model)}
+            weights = {"model": _learnt(model)}
             load(weights, checkpoint_id=checkpoint / PARTS)
-            set_model_state_dict(model, weights["model"])
+            set_model_state_dict(model, weights["model"], options=StateDictOptions(strict=False))
     except (OSError, CheckpointException, RuntimeError) as error:
         raise CheckpointError(
             f"{checkpoint}: not readable ({error}); remove this folder to use the one before"
         ) from None
 
 
+def _learnt(model: nn.Module) -> dict[str, Any]:
+    """What training changes: the low-rank additions where the model has some, which are added to what is read again."""
+    state = get_model_state_dict(model)
+    return {name: part for name, part in state.items() if is_lora(name)} if has_lora(model) else state
+
+
 def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     """The whole weights on the CPU of rank 0, tied ones once; nothing on the others. Every rank must call it."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     once = {name for name, _ in model.named_parameters()} | {name for name, _ in model.named_buffers()}
+    if has_lora(model):
+        options.ignore_frozen_params = True
     state: dict[str, Any] = get_model_state_dict(model, options=options)
-    return {name: tensor for name, tensor in state.items() if name in once}
+    return as_stored(model, {name: tensor for name, tensor in state.items() if name in once})

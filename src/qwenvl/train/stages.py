@@ -14,22 +14,44 @@ from qwenvl.config import Stage, Trainable
 from qwenvl.model.lora import has_lora, is_lora
 from qwenvl.model.names import PARTS, part_of
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
+from qwenvl.typed import ConfigError
 
 __all__ = ["PARTS", "checkpointing", "freeze", "part_of", "trainable_counts"]
 
 
-def freeze(model: nn.Module, trains: Sequence[Trainable]) -> None:
+def freeze(model: QwenVLForConditionalGeneration, trains: Sequence[Trainable], vision_last: int | None = None) -> None:
     """Let exactly the named parts train. The others get no gradient, and so no optimizer state.
 
-    In a model with low-rank additions (`qwenvl.model.lora`), of a part that trains only the additions do.
+    In a model with low-rank additions (`qwenvl.model.lora`), of a part that trains only the additions do. With
+    `vision_last`, of the vision tower only its last so many blocks do, and what follows them. Raises ConfigError where
+    the tower has fewer.
     """
-    additions = has_lora(model)
+    additions, still = has_lora(model), _still(model, vision_last)
     for name, parameter in model.named_parameters():
-        learns = part_of(name) in trains and (is_lora(name) or not additions)
+        learns = part_of(name) in trains and (is_lora(name) or not additions) and not name.startswith(still)
         # what is quantised holds whole numbers, which can't even be asked
         if learns or parameter.requires_grad:
             parameter.requires_grad_(learns)
         parameter.grad = None
+
+
+def _still(model: QwenVLForConditionalGeneration, vision_last: int | None) -> tuple[str, ...]:
+    """What the names of those parameters of the tower begin with that stand before its last so many blocks."""
+    if vision_last is None:
+        return ()
+    tower = model.model.vision_tower
+    inner, blocks = max(
+        ((name, module) for name, module in tower.named_modules() if isinstance(module, nn.ModuleList)),
+        key=lambda found: len(found[1]),
+    )
+    if not 0 < vision_last <= len(blocks):
+        raise ConfigError(f"vision_last: expected 1 to {len(blocks)}, the blocks of the ViT; found {vision_last}")
+    place = f"{PARTS['vision'][0]}{inner}."
+    before = tuple(f"{place}{index}." for index in range(len(blocks) - vision_last))
+    # the order of the names is that of the pass: patches and positions come first
+    names = [f"{PARTS['vision'][0]}{name}" for name, _ in tower.named_parameters()]
+    first = next(index for index, name in enumerate(names) if name.startswith(place))
+    return (*names[:first], *before)
 
 
 def checkpointing(model: QwenVLForConditionalGeneration, stage: Stage) -> None:

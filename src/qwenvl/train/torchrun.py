@@ -19,8 +19,11 @@ def started_by_torchrun() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
-    """Join the others for as long as the block runs; NCCL on GPUs, gloo for tensors on a CPU."""
+def joined(tensor: int = 1) -> Iterator[Ranks]:
+    """Join the others for as long as the block runs; NCCL on GPUs, gloo for tensors on a CPU.
+
+    `tensor` neighbours see the same rows.
+    """
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -28,7 +31,7 @@ def joined() -> Iterator[Ranks]:
     dist.init_process_group(backend, timeout=timedelta(minutes=10))
     try:
         # the agent's end is a wish to stop, as a terminal's is
-        yield Ranks(dist.get_rank(), dist.get_world_size(), os.getppid())
+        yield Ranks(dist.get_rank(), dist.get_world_size(), os.getppid(), tensor)
     finally:
         dist.destroy_process_group()
 
