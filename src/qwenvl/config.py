@@ -159,9 +159,16 @@ class LoraSpec:
 
 @dataclass(frozen=True)
 class EvaluationSpec:
-    """How many held-out scenes are asked about."""
+    """What is asked of the model: `scenes` held-out scenes, or the records of `data` (files as for --data).
+
+    With `every` also while it trains, after so many steps, about `during` of them; `samples` of the answers are drawn.
+    """
 
     scenes: int = 400
+    data: tuple[str, ...] = ()
+    every: int = 0
+    during: int = 64
+    samples: int = 4
 
 
 @dataclass(frozen=True)
@@ -188,7 +195,8 @@ class Recipe:
     trains are the low-rank additions of the parts it names. `ranks` processes train together and share the cores.
     `parallel` shards the model over the processes of torchrun, which come in place of `ranks`; without it each of them
     holds all of it. `compile` hands each block to torch.compile, which brings nothing on a CPU. `wording` is
-    a file of paraphrases of the prompts (`qwenvl.tasks.wording`).
+    a file of paraphrases of the prompts (`qwenvl.tasks.wording`). `log` sends the numbers of `metrics.jsonl` elsewhere
+    too. `keep` checkpoints stay on disk. `spikes` says what a loss that jumps does (`qwenvl.train.guards`).
     """
 
     name: str
@@ -205,7 +213,10 @@ class Recipe:
     parallel: ParallelSpec | None = None
     compile: bool = False
     log_every: int = 10
+    log: tuple[Literal["tensorboard", "wandb"], ...] = ()
     save_every: int = 200
+    keep: int = 2
+    spikes: Literal["off", "warn", "skip", "stop"] = "warn"
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
 
     @property
@@ -246,7 +257,9 @@ def _check_vision_last(recipe: Recipe, stage: Stage, where: str) -> None:
     if last is None:
         return
     if "vision" not in stage.trains:
-        raise ConfigError(f"{where}: vision_last says which blocks of the ViT learn, but 'trains' has no vision: add it")
+        raise ConfigError(
+            f"{where}: vision_last says which blocks of the ViT learn, but 'trains' has no vision: add it"
+        )
     most = recipe.model.vision.layers if recipe.model is not None else last
     if not 1 <= last <= most:
         raise ConfigError(f"{where}: vision_last: expected 1 to {max(1, most)}, blocks of the ViT; found {last}")

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from qwenvl.model.lora import has_lora, lora_state
 from qwenvl.train.errors import CheckpointError
 
-KEEP = 2
+
+class Damaged(CheckpointError):
+    """A checkpoint whose files are missing or cut: the one before it may be whole."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,10 @@ class Progress:
     extra: dict[str, Any]
 
 
-def save(folder: Path, model: nn.Module, optimizer: list[dict[str, Any]] | None, progress: Progress) -> Path:
-    """Write `folder/<stage>-<step>`; older checkpoints but the last one before it are removed."""
+def save(
+    folder: Path, model: nn.Module, optimizer: list[dict[str, Any]] | None, progress: Progress, kept: int = 2
+) -> Path:
+    """Write `folder/<stage>-<step>`; of all checkpoints the last `kept` stay. Raises CheckpointError."""
     name = f"{progress.stage:02d}-{progress.step:08d}"
     temporary, final = folder / f".{name}.part", folder / name
     shutil.rmtree(temporary, ignore_errors=True)
@@ -46,19 +51,26 @@ def save(folder: Path, model: nn.Module, optimizer: list[dict[str, Any]] | None,
                 os.fsync(file.fileno())
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
-    except OSError as error:
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors say a full disk in their own way
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
             f"{final}: could not be written ({error}); the checkpoint before it is untouched"
         ) from error
-    drop_old(folder)
+    drop_old(folder, kept)
     return final
 
 
-def drop_old(folder: Path) -> None:
+def drop_old(folder: Path, kept: int) -> None:
     """Remove all checkpoints in `folder` but the last ones."""
-    for old in complete(folder)[:-KEEP]:
+    for old in complete(folder)[:-kept]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def set_aside(damaged: Path) -> None:
+    """Rename a damaged checkpoint, so that it counts no more and is not lost."""
+    target = damaged.with_name(f".damaged-{damaged.name}")
+    shutil.rmtree(target, ignore_errors=True)
+    damaged.rename(target)
 
 
 def complete(folder: Path) -> list[Path]:
@@ -69,23 +81,24 @@ def complete(folder: Path) -> list[Path]:
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    """Where the run stood. Raises CheckpointError."""
+    """Where the run stood. Raises Damaged."""
     try:
         state = json.loads((checkpoint / "progress.json").read_text(encoding="utf-8"))
         return Progress(state["stage"], state["step"], state["loader"], state["extra"])
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint / 'progress.json'}: not readable ({error}); remove this folder") from None
+        raise Damaged(f"{checkpoint / 'progress.json'}: not readable ({error})") from None
 
 
 def load(checkpoint: Path, model: nn.Module) -> list[dict[str, Any]] | None:
-    """Put the weights into `model` and the random state back; give the optimizer's state. Raises CheckpointError."""
+    """Put the weights into `model` and the random state back; give the optimizer's state.
+
+    Raises Damaged where a file is cut or missing, CheckpointError where the weights are of another model.
+    """
     try:
         tensors = load_file(checkpoint / "model.safetensors")
         rest = torch.load(checkpoint / "optimizer.pt", weights_only=True)
     except Exception as error:
-        raise CheckpointError(
-            f"{checkpoint}: not readable ({error}); remove this folder to use the one before"
-        ) from None
+        raise Damaged(f"{checkpoint}: not readable ({error})") from None
     wanted = set(_learnt(model))
     missing, unexpected = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)
     if unexpected or missing:

@@ -12,7 +12,10 @@ import torch
 from tqdm import tqdm
 
 from qwenvl.data.loader import Batch
+from qwenvl.train.gauges import Use
 from qwenvl.train.parallel import Ranks
+from qwenvl.train.peaks import mfu
+from qwenvl.train.sinks import Sink
 
 
 class Meter:
@@ -20,9 +23,10 @@ class Meter:
 
     def __init__(self, tasks: Sequence[str], ranks: Ranks) -> None:
         self._tasks, self._ranks = list(tasks), ranks
-        self._start()
+        self.start()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Begin anew, as after a pause."""
         self._losses = torch.zeros(2, len(self._tasks), dtype=torch.float64)
         self._counts = torch.zeros(4, dtype=torch.float64)
         self._waited = 0.0
@@ -39,10 +43,17 @@ class Meter:
         """Count time spent waiting for data."""
         self._waited += seconds
 
-    def line(self) -> dict[str, Any]:
-        """The averages since the last line; every rank must call it."""
-        sums = self._ranks.sum(torch.cat([self._losses.flatten(), self._counts]))
+    def line(self, use: Use) -> dict[str, Any]:
+        """The averages since the last line, the use of the hardware among them; every rank must call it.
+
+        `waits` has each rank's share of the time that it waited for data.
+        """
         seconds = max(1e-9, time.perf_counter() - self._begin)
+        waits = torch.zeros(self._ranks.readers, dtype=torch.float64)
+        waits[self._ranks.reader] = self._waited / seconds
+        sums = self._ranks.sum(torch.cat([self._losses.flatten(), self._counts, waits, torch.tensor([use.done])]))
+        flops, use.done = float(sums[-1]), 0.0
+        waits, sums = sums[-1 - len(waits) : -1], sums[: -1 - len(waits)]
         losses, tokens = sums[: 2 * len(self._tasks)].view(2, -1).tolist()
         samples, images, used, size = sums[2 * len(self._tasks) :].tolist()
         line: dict[str, Any] = {"loss": sum(losses) / max(1.0, sum(tokens))}
@@ -51,8 +62,11 @@ class Meter:
                 line[f"loss/{task}"] = loss / count
         for name, value in (("samples", samples), ("images", images), ("tokens", used)):
             line[f"{name}_per_s"] = round(value / seconds, 1)
-        line |= {"padding": round(1 - used / max(1.0, size), 5), "data_wait": round(self._waited / seconds, 4)}
-        self._start()
+        line |= {"padding": round(1 - used / max(1.0, size), 5), "data_wait": round(float(waits.max()), 4)}
+        if use.peak is not None:
+            line["mfu"] = round(mfu(flops, seconds, use.peak * self._ranks.world), 4)
+        line["waits"] = waits.tolist()
+        self.start()
         return line
 
 
@@ -64,9 +78,19 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path | None, stage: str, steps: int, begin: int, elapsed: float, quiet: bool = False
+        self,
+        path: Path | None,
+        stage: str,
+        steps: int,
+        begin: int,
+        elapsed: float,
+        quiet: bool = False,
+        sinks: Sequence[Sink] = (),
+        before: int = 0,
     ) -> None:
+        """`before` steps were in earlier stages: `sinks` count on from them."""
         self._path, self._stage = path, stage
+        self._sinks, self._before = sinks, before
         self._elapsed, self._started = elapsed, time.perf_counter()
         self._trim(begin)
         self._bar = tqdm(total=steps, initial=begin, desc=stage, unit="step", disable=quiet, dynamic_ncols=True)
@@ -82,11 +106,21 @@ class Journal:
 
     def write(self, step: int, line: dict[str, Any]) -> None:
         """Append a line and show its loss and speed."""
-        entry = {"stage": self._stage, "step": step, **line, "elapsed_s": round(self.elapsed, 1)}
-        if self._path:
+        self.note(step, line)
+        self._bar.set_postfix_str(f"loss {line['loss']:.3f}, {line['samples_per_s']:.0f} samples/s")
+
+    def note(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Append a line without showing it."""
+        if not self._path or not numbers:
+            return
+        entry = {"stage": self._stage, "step": step, **numbers, "elapsed_s": round(self.elapsed, 1)}
+        try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
-        self._bar.set_postfix_str(f"loss {line['loss']:.3f}, {line['samples_per_s']:.0f} samples/s")
+        except OSError as error:  # a disk that is full costs the line, not the run
+            tqdm.write(f"{self._path}: a line could not be written ({error})")
+        for sink in self._sinks:
+            sink.write(self._before + step, numbers)
 
     def close(self) -> None:
         """End the bar."""

@@ -60,6 +60,15 @@ class Ranks:
             dist.all_reduce(values)
         return values.div_(self.tensor) if self.tensor > 1 else values
 
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on some rank."""
+        if self.world == 1:
+            return flag
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        found = torch.tensor([float(flag)], device=device)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return bool(found.item())
+
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.world > 1:

@@ -27,10 +27,10 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from qwenvl.model.lora import has_lora, is_lora
-from qwenvl.train.checkpoint import Progress, drop_old
+from qwenvl.train.checkpoint import Damaged, Progress, drop_old
 from qwenvl.train.errors import CheckpointError
 from qwenvl.train.parallel import Ranks
-from qwenvl.train.tensor import as_stored
+from qwenvl.train.tensor import as_stored, by_kind
 
 PARTS = "parts"
 """The folder of the ranks' parts in a checkpoint."""
@@ -39,8 +39,8 @@ PARTS = "parts"
 class Saver:
     """Writes checkpoints beside the training, one at a time; a context that ends when the last one is written."""
 
-    def __init__(self, folder: Path, ranks: Ranks) -> None:
-        self._folder, self._ranks = folder, ranks
+    def __init__(self, folder: Path, ranks: Ranks, kept: int = 2) -> None:
+        self._folder, self._ranks, self._kept = folder, ranks, kept
         # the writing threads speak with each other while training does: that needs a line of their own
         self._group = dist.new_group(backend="gloo")
         self._writing: Any = None
@@ -61,7 +61,14 @@ class Saver:
 
         Waits for the checkpoint before, and raises CheckpointError where that one could not be written.
         """
-        self.wait()
+        failed: CheckpointError | None = None
+        try:
+            self.wait()
+        except CheckpointError as error:
+            failed = error
+        # rank 0 alone knows of a failure to finish: the others must not begin the next one without it
+        if self._ranks.any(failed is not None):
+            raise failed or CheckpointError(f"{self._folder}: another rank could not write a checkpoint")
         name = f"{progress.stage:02d}-{progress.step:08d}"
         temporary, final = self._folder / f".{name}.part", self._folder / name
         if self._ranks.first:
@@ -79,11 +86,12 @@ class Saver:
     def wait(self) -> None:
         """Wait until what was begun is written by this rank. Raises CheckpointError."""
         writing, self._writing = self._writing, None
+        failed, self._failed = self._failed, None
         try:
             if writing is not None:
                 writing.result()
-            if self._failed is not None:
-                raise self._failed
+            if failed is not None:
+                raise failed
         except (OSError, RuntimeError, CheckpointException) as error:
             raise CheckpointError(
                 f"{self._folder}: a checkpoint could not be written ({error}); the one before it is untouched"
@@ -94,7 +102,7 @@ class Saver:
             return  # `wait` says so
         try:
             _finish(temporary, final, progress)
-            drop_old(self._folder)
+            drop_old(self._folder, self._kept)
         except OSError as error:
             self._failed = error
 
@@ -111,7 +119,7 @@ def _finish(temporary: Path, final: Path, progress: Progress) -> None:
 
 
 def load_sharded(checkpoint: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> None:
-    """Put the weights, or with `optimizers` their state, into what is sharded already. Raises CheckpointError."""
+    """Put the weights, or with `optimizers` their state, into what is sharded already. Raises Damaged."""
     try:
         if optimizers:
             held = {"optimizer": get_optimizer_state_dict(model, optimizers)}
@@ -122,9 +130,21 @@ def load_sharded(checkpoint: Path, model: nn.Module, optimizers: list[torch.opti
             load(weights, checkpoint_id=checkpoint / PARTS)
             set_model_state_dict(model, weights["model"], options=StateDictOptions(strict=False))
     except (OSError, CheckpointException, RuntimeError) as error:
-        raise CheckpointError(
-            f"{checkpoint}: not readable ({error}); remove this folder to use the one before"
-        ) from None
+        raise Damaged(f"{checkpoint}: not readable ({error})") from None
+
+
+def load_whole(checkpoint: Path, model: nn.Module, tensor: int) -> None:
+    """Put the weights into a model that is not sharded, in a process of its own. Raises Damaged.
+
+    `tensor` ranks shared the decoder's products when it was written.
+    """
+    weights = {"model": _learnt(model)}
+    try:
+        load(weights, checkpoint_id=checkpoint / PARTS, no_dist=True)
+    except (OSError, CheckpointException, RuntimeError) as error:
+        raise Damaged(f"{checkpoint}: not readable ({error})") from None
+    whole: dict[str, Any] = {name: by_kind(name, part, tensor) for name, part in weights["model"].items()}
+    set_model_state_dict(model, whole, options=StateDictOptions(strict=False))
 
 
 def _learnt(model: nn.Module) -> dict[str, Any]:

@@ -50,12 +50,8 @@ def begin(
         else:
             model, tokenizer = _sharded_checkpoint(recipe, folder, precision)
     else:
-        if recipe.init is None:
-            tokenizer = QwenTokenizer.load(tokenizer_folder)
-            model = build_model(recipe.model_spec, tokenizer)
-        else:
-            model, tokenizer = start_from(recipe.init, recipe.lora, precision)
-            check_packing(model, recipe.stages)
+        model, tokenizer = whole_model(recipe, tokenizer_folder, precision)
+        check_packing(model, recipe.stages)
         if torch.cuda.is_available():
             model.cuda()
         if recipe.parallel is not None:
@@ -63,6 +59,16 @@ def begin(
     if recipe.compile:
         compile_blocks(model)
     return model, tokenizer
+
+
+def whole_model(
+    recipe: Recipe, tokenizer_folder: Path, precision: torch.dtype
+) -> tuple[QwenVLForConditionalGeneration, QwenTokenizer]:
+    """The recipe's model as it begins, whole and on the CPU, and its tokenizer. Raises ConfigError."""
+    if recipe.init is not None:
+        return start_from(recipe.init, recipe.lora, precision)
+    tokenizer = QwenTokenizer.load(tokenizer_folder)
+    return build_model(recipe.model_spec, tokenizer), tokenizer
 
 
 def _is_native(folder: Path) -> bool:
