@@ -83,6 +83,7 @@ CASES = {
     ),
     "compiled": Case(compiled=True),
     "compiled full": Case(stage={"checkpointing": FULL}, compiled=True),
+    "compiled selective": Case(stage={"checkpointing": CheckpointingSpec("selective", "selective")}, compiled=True),
     "replicas": Case(ParallelSpec(replicate=2)),
     "offload": Case(ParallelSpec(cpu_offload=True)),
     "tensor": Case(ParallelSpec(tensor=2)),
@@ -211,7 +212,7 @@ def test_the_last_blocks_alone_learn(folder: Path) -> None:
     assert any("adapter" in name for name in learnt)
 
 
-@pytest.mark.parametrize("name", ["compiled", "compiled full"])
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].compiled])
 def test_blocks_are_compiled(folder: Path, name: str) -> None:
     assert 0 < result(folder, name)["graphs"]
 
