@@ -72,12 +72,14 @@ def shard_model(model: QwenVLForConditionalGeneration, spec: ParallelSpec, preci
         param_dtype=None if precision == torch.float32 else precision, reduce_dtype=torch.float32
     )
     offload = CPUOffloadPolicy(pin_memory=torch.cuda.is_available()) if spec.cpu_offload else OffloadPolicy()
-    mesh = of_split = _mesh(spec)
-    if spec.tensor > 1:
+    if spec.tensor == 1:
+        mesh = of_split = _mesh(spec)
+    else:
         _check_split(model, spec.tensor)
         both = _grid({"shard": torch.distributed.get_world_size() // spec.tensor, TENSOR: spec.tensor})
         split_decoder(model, both[TENSOR])
-        of_split = both["shard"]
+        # flat, so that what is summed over all ranks is summed once, to the same number on each
+        of_split, mesh = both["shard"], both._flatten("everyone")
     everything: list[nn.Module] = [*units(model), model]
     for unit in everything:
         # what is not split is spread over all ranks, so that its copies in a group of `tensor` can't drift apart
@@ -97,7 +99,8 @@ def _check_split(model: QwenVLForConditionalGeneration, ranks: int) -> None:
 def units(model: QwenVLForConditionalGeneration) -> list[nn.Module]:
     """What is gathered together, in the order of the forward pass: blocks of the ViT, the adapter, the decoder's."""
     names = set(model._no_split_modules or ())
-    return [module for module in model.modules() if type(module).__name__ in names]
+    # a sharded module is of a class of its own, made from the one that has the name
+    return [module for module in model.modules() if names & {kind.__name__ for kind in type(module).__mro__}]
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts, noop_context_fn
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from qwenvl.config import Stage, Trainable
 from qwenvl.model.lora import has_lora, is_lora
@@ -64,8 +64,9 @@ def checkpointing(model: QwenVLForConditionalGeneration, stage: Stage) -> None:
         ),
     )
     for tower, kind in towers:
-        contexts = _selective if kind == "selective" else noop_context_fn
-        again = partial(checkpoint, use_reentrant=False, context_fn=contexts)
+        again = partial(checkpoint, use_reentrant=False)
+        if kind == "selective":
+            again = partial(checkpoint, use_reentrant=False, context_fn=_selective)
         for module in tower.modules():
             # transformers' blocks ask these two; its own switch knows no towers
             if hasattr(module, "gradient_checkpointing"):
