@@ -20,6 +20,7 @@ _EXTRAS = {
     **dict.fromkeys(("cv2", "fontTools"), "documents"),
     "pypdfium2": "pdf",
     "fastwarc": "warc",
+    **dict.fromkeys(("tensorboard", "wandb"), "logging"),
 }
 
 

@@ -58,7 +58,13 @@ def run(options: argparse.Namespace) -> None:
     from qwenvl.train.run import train
 
     out = options.out or Path("runs") / recipe.name
-    model = train(recipe, out, options.data, strict=options.strict, fresh=options.fresh, image_root=options.image_root)
+    looks = None
+    if recipe.evaluation.every:
+        from qwenvl.evaluate.during import During
+
+        looks = During(recipe.evaluation, recipe.corpus.size if recipe.corpus else 96)
+    how = {"strict": options.strict, "fresh": options.fresh, "image_root": options.image_root, "evaluate": looks}
+    model = train(recipe, out, options.data, **how)
     if os.environ.get("RANK", "0") == "0":  # torchrun starts many of these
         print(f"\nThe model is in {model}. Talk to it:\n  qwenvl chat --model {model} --image PICTURE")
 

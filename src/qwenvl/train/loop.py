@@ -93,8 +93,9 @@ def train_stage(run: Run, stage: Stage, batches: Iterator[Batch], state: State) 
                     journal.write(done, steps.line(step))
                 if run.evaluate is not None and _due(done, recipe.evaluation.every):
                     steps.watch.at("evaluating")
+                    paused = time.perf_counter()
                     journal.note(done, _evaluated(run, run.evaluate, f"{stage.name}-{done:06d}"))
-                    steps.meter.start()
+                    steps.meter.pause(time.perf_counter() - paused)
                 if asked or (done % recipe.save_every == 0 and done < stage.steps):
                     steps.watch.at("saving")
                     save(run, steps.optimizers.optimizers, steps.optimizers, progress(done), must=asked)

@@ -23,10 +23,9 @@ class Meter:
 
     def __init__(self, tasks: Sequence[str], ranks: Ranks) -> None:
         self._tasks, self._ranks = list(tasks), ranks
-        self.start()
+        self._start()
 
-    def start(self) -> None:
-        """Begin anew, as after a pause."""
+    def _start(self) -> None:
         self._losses = torch.zeros(2, len(self._tasks), dtype=torch.float64)
         self._counts = torch.zeros(4, dtype=torch.float64)
         self._waited = 0.0
@@ -38,6 +37,10 @@ class Meter:
             self._losses[:, self._tasks.index(task)] += torch.tensor([loss, count])
         used = int((batch.segments > 0).sum())
         self._counts += torch.tensor([batch.samples, len(batch.pixels), used, batch.ids.size])
+
+    def pause(self, seconds: float) -> None:
+        """Leave out time that was spent on something else."""
+        self._begin += seconds
 
     def wait(self, seconds: float) -> None:
         """Count time spent waiting for data."""
@@ -66,7 +69,7 @@ class Meter:
         if use.peak is not None:
             line["mfu"] = round(mfu(flops, seconds, use.peak * self._ranks.world), 4)
         line["waits"] = waits.tolist()
-        self.start()
+        self._start()
         return line
 
 
