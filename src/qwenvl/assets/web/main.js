@@ -204,9 +204,11 @@ function follow(act) {
 }
 
 composer.addEventListener("draft", () => {
-  stage.render();
-  talk.render();
-  renderView();
+  follow(() => {
+    stage.render();
+    talk.render();
+    renderView();
+  });
 });
 
 conversation.addEventListener("turns", () => {
