@@ -1,4 +1,4 @@
-"""The page in a real Chromium: pictures in, answers with boxes on the picture, boxes drawn, and everything that fails."""
+"""The page in a real Chromium: pictures in, answers with boxes on them, boxes drawn, and everything that fails."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ if not CHROMIUM:
 WIDTH, HEIGHT = 200, 100
 STAR = ("<ref>a star</ref><box>(100,200),(400,600)</box>", region("a star", [20, 20, 80, 60]))
 MOON = ("<ref>the moon</ref><box>(600,500),(900,900)</box>", region("the moon", [120, 50, 180, 90]))
-QUAD = ("<ref>sign</ref><quad>…</quad>", region("sign", quads=[[[100, 10], [150, 20], [145, 45], [95, 35]]]))
+QUAD = (
+    "<ref>sign</ref><quad>(500,100),(750,200),(725,450),(475,350)</quad>",
+    region("sign", quads=[[[100, 10], [150, 20], [145, 45], [95, 35]]]),
+)
 RED, BLUE = (229, 72, 77), (28, 126, 214)  # the first two tones of stage.css
 
 
@@ -78,7 +81,10 @@ class Opened:
             self.complaints.append(f"asked {url}")
 
     def give(self, *files: dict[str, Any]) -> None:
+        """Choose files; returns when all of them are taken as pictures."""
+        before = self.page.locator(".draft-picture").count()
         self.page.set_input_files("#files", list(files))
+        self.page.locator(".draft-picture").nth(before + len(files) - 1).wait_for()
 
     def ask(self, text: str, wait: bool = True) -> None:
         self.page.fill("textarea", text)
@@ -96,10 +102,12 @@ class Opened:
         self.page.mouse.move(*points[1])
         self.page.mouse.up()
 
-    def colour(self, x: float, y: float) -> tuple[int, int, int]:
-        """What is to be seen at a pixel of the picture."""
+    def sees(self, colour: tuple[int, int, int], x: float, y: float) -> bool:
+        """Whether a colour is to be seen at a pixel of the picture, or right beside it where an edge is smoothed."""
         shot = PILImage.open(io.BytesIO(self.page.locator(".canvas").screenshot())).convert("RGB")
-        return shot.getpixel((round(x / WIDTH * shot.width), round(y / HEIGHT * shot.height)))  # type: ignore[return-value]
+        at_x, at_y = round(x / WIDTH * shot.width), round(y / HEIGHT * shot.height)
+        around = [shot.getpixel((at_x + dx, at_y + dy)) for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
+        return any(all(abs(a - b) <= 25 for a, b in zip(seen, colour, strict=True)) for seen in around)
 
     def content(self) -> list[dict[str, Any]]:
         """The parts of the last message that was sent."""
@@ -120,10 +128,6 @@ def picture(name: str = "grey.png", size: tuple[int, int] = (WIDTH, HEIGHT), **s
     kind = {"png": "PNG", "jpg": "JPEG", "tif": "TIFF"}[name.rsplit(".", 1)[1]]
     PILImage.new("RGB", size, (90, 90, 90)).save(buffer, kind, **save)
     return {"name": name, "mimeType": f"image/{kind.lower()}", "buffer": buffer.getvalue()}
-
-
-def near(seen: tuple[int, int, int], meant: tuple[int, int, int]) -> bool:
-    return all(abs(a - b) <= 30 for a, b in zip(seen, meant, strict=True))
 
 
 def test_headers_and_files(server: StandIn) -> None:
@@ -174,12 +178,12 @@ def test_upload_ask_and_boxes_where_they_should_be(opened: Opened) -> None:
     assert page.inner_text(".words") == "I see a star and the moon, sign."
     assert page.locator(".place").count() == 3
     for x, y in ((20, 40), (80, 40), (50, 20), (50, 60)):
-        assert near(opened.colour(x, y), RED), (x, y)
+        assert opened.sees(RED, x, y), (x, y)
     for x, y in ((120, 70), (150, 90)):
-        assert near(opened.colour(x, y), BLUE), (x, y)
+        assert opened.sees(BLUE, x, y), (x, y)
     for x, y in ((50, 40), (100, 70), (15, 40), (20, 90)):
-        assert near(opened.colour(x, y), (90, 90, 90)), (x, y)
-    assert near(opened.colour(125, 15), (47, 158, 87))  # the slanted upper edge of the quad
+        assert opened.sees((90, 90, 90), x, y), (x, y)
+    assert opened.sees((47, 158, 87), 125, 15)  # the slanted upper edge of the quad
 
 
 def test_a_phrase_and_its_box_light_each_other(opened: Opened) -> None:
@@ -310,7 +314,9 @@ def test_pictures_from_everywhere(opened: Opened) -> None:
         )
         page.wait_for_selector(f"img[alt*='{kind}.png']")
     page.locator(".composer").get_by_role("button", name="Camera").click()
-    page.wait_for_function("document.querySelector('video')?.videoWidth > 0")
+    page.wait_for_selector("video")
+    while not page.evaluate("document.querySelector('video').videoWidth"):
+        page.wait_for_timeout(20)
     page.get_by_role("button", name="Take the picture").click()
     page.wait_for_selector("img[alt*='photo']")
     assert page.locator(".draft-picture").count() == 3
@@ -345,7 +351,8 @@ def test_orientation_and_size_are_what_the_server_counts(opened: Opened) -> None
 
 def test_what_is_no_picture(opened: Opened) -> None:
     page = opened.page
-    opened.give({"name": "notes.png", "mimeType": "image/png", "buffer": b"not a picture"}, picture("scan.tif"))
+    bad = {"name": "notes.png", "mimeType": "image/png", "buffer": b"not a picture"}
+    page.set_input_files("#files", [bad, picture("scan.tif")])
     page.wait_for_selector("text=notes.png is not a picture")
     page.wait_for_selector("text=scan.tif is not a picture")
     assert page.locator(".draft-picture").count() == 0
@@ -401,7 +408,9 @@ def test_the_server_goes_and_comes(browser: Any) -> None:
 
 def test_what_the_model_says_is_text(opened: Opened) -> None:
     evil = "<img src=x onerror=alert(1)><b>bold</b> <script>alert(2)</script>"
-    opened.server.script = [answer(evil, (f"<ref>{evil}</ref><box>…</box>", region(evil, [20, 20, 80, 60])))]
+    opened.server.script = [
+        answer(evil, (f"<ref>{evil}</ref><box>(100,200),(400,600)</box>", region(evil, [20, 20, 80, 60])))
+    ]
     opened.give(picture())
     opened.ask(evil)
     assert evil in opened.page.inner_text(".bubble")
@@ -424,7 +433,13 @@ def test_phone_in_chinese_and_dark(browser: Any, server: StandIn, tmp_path: Path
         return bool(page.evaluate("document.scrollingElement.scrollWidth <= 375 && innerWidth === 375"))
 
     assert page.inner_text("h1") == "向图片提问" and fits()
-    server.script = [answer("有", ("<ref>一颗星</ref><box>…</box>", region("一颗星", [20, 20, 80, 60])), "。" + "长" * 300)]
+    server.script = [
+        answer(
+            "有",
+            ("<ref>一颗星</ref><box>(100,200),(400,600)</box>", region("一颗星", [20, 20, 80, 60])),
+            "。" + "长" * 300,
+        )
+    ]
     opened.give(picture("很长的名字" * 20 + ".png"), picture("b.png"), picture("c.png"))
     opened.drag(0.2, 0.2, 0.6, 0.6)
     opened.ask("这是什么？")

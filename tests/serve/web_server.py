@@ -70,7 +70,9 @@ class StandIn:
 
     def start(self) -> None:
         """Serve from a thread; returns when it listens."""
-        config = uvicorn.Config(self._app(), host="127.0.0.1", port=self.port, log_level="error", timeout_keep_alive=1)
+        config = uvicorn.Config(
+            self._app(), host="127.0.0.1", port=self.port, log_level="error", timeout_keep_alive=1, lifespan="off"
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()

@@ -62,33 +62,41 @@ function placesOn(picture) {
   return places.filter((place) => place.picture === picture).map(({ box }) => box);
 }
 
+/** Files that are being read, one after the other; a question waits for them. */
+let reading = Promise.resolve();
+
 /** @param {File[]} files */
-async function addFiles(files) {
-  for (const file of files) {
-    try {
-      const picture = await readPicture(file);
-      composer.addPicture(picture);
-      stage.show(picture);
-    } catch (error) {
-      if (!(error instanceof BadPicture)) throw error;
-      notice(say("notPicture", { name: file.name }));
-    }
-  }
+function addFiles(files) {
+  for (const file of files) reading = reading.then(() => addFile(file));
   composer.area.focus({ preventScroll: true });
+}
+
+async function addFile(file) {
+  try {
+    showNew(await readPicture(file));
+  } catch (error) {
+    if (!(error instanceof BadPicture)) throw error;
+    notice(say("notPicture", { name: file.name }));
+  }
+}
+
+function showNew(picture) {
+  composer.addPicture(picture);
+  stage.show(picture);
 }
 
 async function camera() {
   try {
     const picture = await takePhoto();
-    if (!picture) return;
-    composer.addPicture(picture);
-    stage.show(picture);
+    if (picture) showNew(picture);
   } catch (error) {
     notice(say("noCamera", { message: error.message }));
   }
 }
 
-function send() {
+async function send() {
+  await reading;
+  if (!composer.whole || asking.busy) return; // what was read was no picture, or Enter came twice
   const { question, editing } = composer.take();
   if (editing) conversation.cut(editing);
   const turn = conversation.add(question);

@@ -4,7 +4,7 @@ import { button, draw, make } from "./dom.js";
 import { Drawing } from "./drawing.js";
 import { tones } from "./marks.js";
 import { asked, label, shapes } from "./overlay.js";
-import { say } from "./strings.js";
+import { language, say } from "./strings.js";
 
 /** @typedef {import("./pictures.js").Picture} Picture */
 
@@ -33,11 +33,14 @@ export class Stage {
     this.render();
   }
 
-  /** Build anew what depends on which pictures there are, and on the language. */
+  /** Show what there is now; the picture is only built anew where it, its number or the language changed. */
   render() {
     const pictures = this.around.pictures();
     if (!pictures.includes(this.picture)) this.picture = pictures.at(-1) ?? null;
     this.root.hidden = !this.picture;
+    const built = [language(), this.picture, ...pictures];
+    if (built.length === this.built?.length && built.every((part, at) => part === this.built[at])) return this.places();
+    this.built = built;
     this.root.replaceChildren();
     if (!this.picture) return;
     const number = pictures.indexOf(this.picture);

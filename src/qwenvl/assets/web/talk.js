@@ -183,6 +183,8 @@ export class Talk {
     const told = { loading: "waiting", busy: "busy" }[problem.kind] ?? problem.kind;
     const words = make("p", { text: say(told, { message: problem.message, seconds: problem.after }) });
     if (state === "waiting") return make("div", { class: "problem waiting" }, words);
+    // What was asked before goes along with the next question anyway.
+    if (turn !== this.conversation.turns.at(-1)) return make("div", { class: "problem" }, words);
     const retry = () => this.acts.retry(turn);
     return make(
       "div",
