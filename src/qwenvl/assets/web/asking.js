@@ -33,7 +33,8 @@ export class Asking {
     this.stop();
     const control = new AbortController();
     this.control = control;
-    turn.answer = emptyAnswer();
+    const answer = emptyAnswer();
+    turn.answer = answer;
     this.conversation.changed();
     const body = {
       messages: this.conversation.messages(turn),
@@ -44,8 +45,8 @@ export class Asking {
       await this.tries(turn, body, control.signal);
     } catch (error) {
       const stopped = error.name === "AbortError";
-      turn.answer.state = stopped ? "stopped" : "failed";
-      turn.answer.problem = stopped ? null : error instanceof Problem ? error : new Problem("broken", String(error));
+      answer.state = stopped ? "stopped" : "failed";
+      answer.problem = stopped ? null : error instanceof Problem ? error : new Problem("broken", String(error));
     } finally {
       if (this.control === control) this.control = null;
       this.conversation.changed();

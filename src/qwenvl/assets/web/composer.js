@@ -27,6 +27,7 @@ export class Composer extends EventTarget {
     form.append(this.top, this.area, make("div", { class: "composer-tools" }, this.left, this.right));
     this.area.addEventListener("input", () => {
       this.draft.text = this.area.value;
+      this.fit();
       this.buttons();
     });
     // While an input method composes Chinese, Enter takes its suggestion.
@@ -63,7 +64,20 @@ export class Composer extends EventTarget {
     this.draft = { pictures: [...question.pictures], places: [...question.places], text: question.text };
     this.editing = editing;
     this.area.value = question.text;
+    this.fit();
     this.changed();
+  }
+
+  /** For whoever has keys; on a phone the keyboard would come up over the picture. */
+  focus() {
+    if (matchMedia("(pointer: fine)").matches) this.area.focus({ preventScroll: true });
+  }
+
+  /** As high as its text, where the style sheet can not say so yet. */
+  fit() {
+    if (CSS.supports("field-sizing", "content")) return;
+    this.area.style.height = "auto";
+    this.area.style.height = `${this.area.scrollHeight}px`;
   }
 
   addPicture(picture) {
@@ -80,7 +94,7 @@ export class Composer extends EventTarget {
   addPlace(picture, box) {
     this.draft.places.push({ picture, box });
     this.changed();
-    this.area.focus({ preventScroll: true });
+    this.focus();
   }
 
   removePlace(place) {

@@ -68,7 +68,7 @@ let reading = Promise.resolve();
 /** @param {File[]} files */
 function addFiles(files) {
   for (const file of files) reading = reading.then(() => addFile(file));
-  composer.area.focus({ preventScroll: true });
+  composer.focus();
 }
 
 async function addFile(file) {
@@ -102,23 +102,26 @@ async function send() {
   const turn = conversation.add(question);
   light.show(turn);
   asking.answer(turn);
+  at("scroll").scrollTop = at("scroll").scrollHeight;
 }
 
 function edit(turn) {
   asking.stop();
   composer.set(turn.question, turn);
   light.show(turn);
+  const { places, pictures } = turn.question;
+  stage.show(places[0]?.picture ?? pictures[0] ?? stage.picture);
   composer.area.focus();
 }
 
 function clear() {
   asking.stop();
-  for (const picture of pictures()) URL.revokeObjectURL(picture.url);
+  for (const picture of [...conversation.pictures(), ...composer.draft.pictures]) URL.revokeObjectURL(picture.url);
   conversation.turns = [];
   light.show(null);
   composer.set({ pictures: [], places: [], text: "" }, null);
   conversation.changed();
-  composer.area.focus();
+  composer.focus();
 }
 
 function copied() {
@@ -130,6 +133,7 @@ async function tryExample(example) {
     const blob = await (await fetch(example.picture)).blob();
     const picture = await fromBlob(blob, example.picture.split("/").at(-1));
     composer.set({ pictures: [picture], places: [], text: example[language()] }, null);
+    composer.focus();
     send();
   } catch {
     notice(say("gone"));

@@ -65,7 +65,7 @@ export class Stage {
       draw("svg", view, this.layer, sketch),
       this.labels,
     );
-    this.canvas.style.setProperty("--ratio", String(width / height));
+    this.root.style.setProperty("--ratio", String(width / height));
     this.drawing = new Drawing(
       this.canvas,
       sketch,
@@ -73,7 +73,7 @@ export class Stage {
       (box) => this.around.mark(picture, box),
       () => this.tell("markHint"),
     );
-    return make("div", { class: "frame" }, this.canvas);
+    return make("div", { class: "frame" }, make("div", { class: "fit" }, this.canvas));
   }
 
   foot(pictures, number) {
