@@ -441,12 +441,21 @@ def test_phone_in_chinese_and_dark(browser: Any, server: StandIn, tmp_path: Path
         )
     ]
     opened.give(picture("很长的名字" * 20 + ".png"), picture("b.png"), picture("c.png"))
-    opened.drag(0.2, 0.2, 0.6, 0.6)
+    frame = page.locator(".canvas").bounding_box()
+    finger = opened.context.new_cdp_session(page)
+    for kind, share in (("touchStart", 0.2), ("touchMove", 0.4), ("touchMove", 0.6), ("touchEnd", None)):
+        point = (
+            {}
+            if share is None
+            else {"x": frame["x"] + share * frame["width"], "y": frame["y"] + share * frame["height"]}
+        )
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point] if point else []})
     opened.ask("这是什么？")
     assert fits() and page.locator(".place").count() == 0  # picture 3 is shown; the star is in picture 1
     page.locator(".phrase").tap()
     assert page.inner_text(".label") == "一颗星" and fits()
-    assert opened.content()[3]["image"] == 2
+    place = opened.content()[3]
+    assert place["image"] == 2 and all(abs(a - b) <= 1 for a, b in zip(place["box"], (40, 20, 120, 60), strict=True))
     page.get_by_role("button", name="English").tap()
     assert page.get_attribute("html", "lang") == "en" and fits()
     page.reload()
