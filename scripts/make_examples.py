@@ -16,11 +16,11 @@ from qwenvl.data.synth.scenes import scene_record
 SEED, SIZE = 9, 320
 
 QUESTIONS = {
-    0: ("Describe the picture with boxes.", "请描述图片并框出物体。"),
-    17: ("Where is the large red cross?", "红色的大十字在哪里？"),
-    22: ("Describe the picture with boxes.", "请描述图片并框出物体。"),
+    0: ("Describe the picture with boxes.", "描述图片并框出物体。"),
+    17: ("Find all objects.", "框出所有物体"),
+    22: ("Read the text in the picture.", "读出图中的文字。"),
     23: ("What does the sign say?", "牌子上写着什么？"),
-    18: ("How many objects are there?", "图中有几个物体？"),
+    18: ("Where is the pink ring?", "粉色的圆环在哪里？"),
     37: ("Where is the green digit?", "绿色的数字在哪里？"),
 }
 """The scenes' indices, chosen so that shapes, digits and signs in two scripts are there, and what is asked of each."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import random
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from PIL import Image as PILImage
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 sync_api = pytest.importorskip("playwright.sync_api")
+from qwenvl.text.markup import strip, to_regions  # noqa: E402
 from tests.serve.web_server import StandIn, answer, error, region  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -329,7 +331,7 @@ def test_an_example_is_asked_at_once(opened: Opened) -> None:
     opened.page.locator(".example").nth(1).click()
     opened.page.wait_for_selector(".answer-foot .round")
     image, text = opened.content()
-    assert text["text"] == "Where is the large red cross?"
+    assert text["text"] == "Find all objects."
     assert PILImage.open(io.BytesIO(base64.b64decode(image["image_url"]["url"].split(",")[1]))).size == (320, 320)
 
 
@@ -415,6 +417,23 @@ def test_what_the_model_says_is_text(opened: Opened) -> None:
     opened.ask(evil)
     assert evil in opened.page.inner_text(".bubble")
     assert opened.page.locator(".words b, .words script, .words img, .bubble b").count() == 0
+
+
+def test_the_page_reads_markup_as_the_server_does(opened: Opened) -> None:
+    random.seed(5)
+    bits = [f"<{end}{name}>" for name in ("ref", "box", "quad", "img") for end in ("", "/")]
+    bits += ["(1,2),(300,400)", "(5,6)", "(1,2),(3.5,4),(50,60),(7,80)"]
+    bits += ["<box>(1,2),(3,4)</box>", "<ref>cat</ref>", " ", "a dog", "<|im_end|>", "。"]
+    texts = ["".join(random.choices(bits, k=random.randint(1, 9))) for _ in range(1500)]
+    texts += ["<Box>（1，2），（3，4）</BOX>", "a < b > c", "<ref", "<box>(1,2),(3,4) and so on", "<box>(1.5,2)</box>"]
+    asked = "async (texts) => { const { pieces } = await import('/web/marks.js'); return texts.map((t) => pieces(t)) }"
+    read = opened.page.evaluate(asked, texts)
+    for text, found in zip(texts, read, strict=True):
+        phrases = [piece["text"] or None for piece in found if piece["region"] is not None]
+        assert phrases == [region.phrase or None for region in to_regions(text, 100, 100)], text
+        assert sorted(piece["region"] for piece in found if piece["region"] is not None) == list(range(len(phrases)))
+        said = "".join(piece["text"] for piece in found)
+        assert "".join(said.split()) == "".join(strip(text).split()), text
 
 
 def test_phone_in_chinese_and_dark(browser: Any, server: StandIn, tmp_path: Path) -> None:

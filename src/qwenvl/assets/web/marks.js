@@ -11,6 +11,7 @@
 const TAG = /[<＜]\s*(\/?)\s*(ref|box|quad|img)\s*[>＞]/gi;
 const CONTROL = /<\|(?:endoftext|im_start|im_end|extra_\d{1,3})\|>|<imgpad>/g;
 const COORDINATES = /^[\s\d()（）\[\]【】,，、;；.．\-－−]*/;
+const NUMBER = /[-−－]?\d+(?:[.．]\d+)?/g;
 /** What may be the beginning of a tag whose rest has not come yet. */
 const BEGUN = /[<＜]\s*\/?\s*[a-z|_]{0,12}$/i;
 
@@ -26,14 +27,30 @@ export function pieces(content, coming) {
   let text = content.replace(CONTROL, "");
   if (coming) text = text.replace(BEGUN, "");
   const reader = new Reader();
+  const tags = [...text.matchAll(TAG)];
   let at = 0;
-  for (const tag of text.matchAll(TAG)) {
-    reader.take(text.slice(at, tag.index));
-    reader.inside = tag[1] ? "" : tag[2].toLowerCase();
-    if (reader.inside === "ref") reader.leave();
+  tags.forEach((tag, index) => {
+    if (tag.index < at) return; // closes what an earlier tag took
+    reader.words(text.slice(at, tag.index));
     at = tag.index + tag[0].length;
-  }
-  reader.take(text.slice(at));
+    if (tag[1]) return;
+    const next = tags[index + 1];
+    const name = tag[2].toLowerCase();
+    const closed = next !== undefined && next[1] === "/" && next[2].toLowerCase() === name;
+    let inside = text.slice(at, next?.index);
+    if (name === "img") {
+      if (!closed) return; // its words are read on as text
+      reader.leave();
+    } else if (name === "ref") {
+      reader.mention(inside);
+    } else {
+      // A place that is not closed ends at the last character that can be part of coordinates.
+      if (!closed && (next || !coming)) inside = inside.match(COORDINATES)[0].trimEnd();
+      reader.place(name, inside);
+    }
+    at = closed ? next.index + next[0].length : at + inside.length;
+  });
+  reader.words(text.slice(at));
   return reader.out;
 }
 
@@ -41,7 +58,6 @@ export function pieces(content, coming) {
 class Reader {
   /** @type {Piece[]} */
   out = [];
-  inside = "";
   regions = 0;
   /** @type {Piece | null} */
   phrase = null;
@@ -53,15 +69,6 @@ class Reader {
     this.last = "";
   }
 
-  /** @param {string} text what stands before the next tag */
-  take(text) {
-    if (this.inside === "box" || this.inside === "quad") this.place(text);
-    else if (this.inside === "ref") {
-      this.phrase = { text, region: null };
-      this.out.push(this.phrase);
-    } else if (this.inside !== "img") this.words(text);
-  }
-
   words(text) {
     if (!text) return;
     // White space alone does not part a place from its phrase.
@@ -69,21 +76,23 @@ class Reader {
     this.out.push({ text, region: null });
   }
 
-  place(text) {
-    const coordinates = text.match(COORDINATES)[0].trimEnd();
-    if ((coordinates.match(/\d+/g) ?? []).length >= 4) {
-      // boxes are written first, so a box after a quad is a region of its own
-      if (this.last === "quad" && this.inside === "box") this.phrase = null;
-      if (!this.last || (this.last === "quad" && this.inside === "box")) {
-        if (this.phrase) this.phrase.region = this.regions;
-        else this.out.push({ text: "", region: this.regions });
-        this.regions += 1;
-      }
-      this.last = this.inside;
+  mention(text) {
+    this.leave();
+    this.phrase = { text, region: null };
+    this.out.push(this.phrase);
+  }
+
+  place(name, coordinates) {
+    if ((coordinates.match(NUMBER) ?? []).length < 4) return;
+    // Boxes are written first, so a box after a quad is a region of its own.
+    const apart = this.last === "quad" && name === "box";
+    if (apart) this.phrase = null;
+    if (apart || !this.last) {
+      if (this.phrase) this.phrase.region = this.regions;
+      else this.out.push({ text: "", region: this.regions });
+      this.regions += 1;
     }
-    // A tag that is not closed ends at the last character that can be part of coordinates.
-    this.inside = "";
-    this.words(text.slice(coordinates.length));
+    this.last = name;
   }
 }
 

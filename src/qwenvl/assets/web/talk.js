@@ -117,8 +117,11 @@ export class Talk {
     if (!answer.content) return answer.state === "done" ? [make("p", { class: "faint", text: say("nothing") })] : [];
     const colours = tones(answer.regions.map((region) => region.phrase));
     const line = make("p");
+    let before = false;
     for (const { text, region } of pieces(answer.content, coming)) {
       const known = region === null ? undefined : answer.regions[region];
+      if (known && before) line.append(" "); // lines that were read follow each other without one
+      before = Boolean(known);
       line.append(known ? this.phrase(turn, region, text || regionName(known, region), colours[region]) : text);
     }
     return [line];
