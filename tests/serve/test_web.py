@@ -276,7 +276,7 @@ def test_regenerate_edit_raw_and_clear(opened: Opened) -> None:
     assert [part.get("text") for part in opened.content()] == [None, "Changed?"]
     assert len(opened.server.asked[-1]["messages"]) == 1 and page.locator(".turn").count() == 1
     page.get_by_role("button", name="New conversation").click()
-    assert page.locator(".turn").count() == 0 and page.is_visible("h1") and not page.is_visible("#stage")
+    assert page.locator(".turn").count() == 0 and page.is_visible("#start") and not page.is_visible("#stage")
 
 
 def test_copy(browser: Any, server: StandIn) -> None:
@@ -451,7 +451,7 @@ def test_phone_in_chinese_and_dark(browser: Any, server: StandIn, tmp_path: Path
     def fits() -> bool:
         return bool(page.evaluate("document.scrollingElement.scrollWidth <= 375 && innerWidth === 375"))
 
-    assert page.inner_text("h1") == "向图片提问" and fits()
+    assert page.inner_text("h2") == "向图片提问" and fits()
     server.script = [
         answer(
             "有",
@@ -478,7 +478,7 @@ def test_phone_in_chinese_and_dark(browser: Any, server: StandIn, tmp_path: Path
     page.get_by_role("button", name="English").tap()
     assert page.get_attribute("html", "lang") == "en" and fits()
     page.reload()
-    assert page.inner_text("h1") == "Ask a picture"  # remembered
+    assert page.inner_text("h2") == "Ask a picture"  # remembered
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(25, 24, 23)"
     opened.context.close()
     assert opened.complaints == []

@@ -52,7 +52,7 @@ export class Talk {
   build(turn) {
     const words = make("div", { class: "words" });
     const foot = make("div", { class: "answer-foot" });
-    const said = make("section", { class: "answer", "aria-label": say("answer") }, words, foot);
+    const said = make("div", { class: "answer", role: "group", "aria-label": say("answer") }, words, foot);
     const item = make("li", { class: "turn" }, this.question(turn), said);
     this.list.append(item);
     this.shown.set(turn, { item, said, words, foot, raw: false });
@@ -83,8 +83,8 @@ export class Talk {
       ),
     );
     return make(
-      "section",
-      { class: "question", "aria-label": say("you") },
+      "div",
+      { class: "question", role: "group", "aria-label": say("you") },
       make(
         "div",
         { class: "bubble" },
