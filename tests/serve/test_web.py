@@ -386,6 +386,9 @@ def test_the_model_loads(opened: Opened) -> None:
     opened.page.wait_for_selector("text=is sent as soon as it is ready")
     opened.server.loading = False
     opened.page.wait_for_selector("text=Fine.")
+    opened.server.script = [error(503, "it could not be loaded", code="failed")]
+    opened.ask("Now?", wait=False)
+    opened.page.wait_for_selector("text=The server failed: it could not be loaded")
 
 
 def test_the_server_goes_and_comes(browser: Any) -> None:

@@ -127,9 +127,9 @@ class StandIn:
             raise
 
 
-def error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def error(status: int, message: str, headers: dict[str, str] | None = None, code: str | None = None) -> JSONResponse:
     """An error in the API's form."""
-    body = {"error": {"message": message, "type": "error", "param": None, "code": None}}
+    body = {"error": {"message": message, "type": "error", "param": None, "code": code}}
     return JSONResponse(body, status, headers)
 
 

@@ -50,17 +50,23 @@ async function ask(path, options = {}) {
   return response;
 }
 
+const KINDS = { 401: "needKey", 403: "needKey", 413: "tooLarge", 429: "busy", 503: "loading" };
+
 /** @param {Response} response */
 async function problem(response) {
-  let message = `${response.status} ${response.statusText}`;
-  try {
-    message = String((await response.json()).error.message ?? message);
-  } catch {
-    // not in the API's form: a proxy's page, or nothing; the status has to do
-  }
+  const { status } = response;
   const after = Number(response.headers.get("Retry-After")) || 0;
-  const kinds = { 401: "needKey", 403: "needKey", 413: "tooLarge", 429: "busy", 502: "gone", 503: "loading", 504: "gone" };
-  return new Problem(kinds[response.status] ?? (response.status < 500 ? "refused" : "failed"), message, after);
+  let message;
+  let code;
+  try {
+    ({ message, code } = (await response.json()).error);
+  } catch {
+    // Not in the API's form: a proxy before a server that is not there, or nothing at all.
+    if (status === 502 || status === 504) return new Problem("gone");
+    message = `${status} ${response.statusText}`;
+  }
+  if (code === "failed") return new Problem("failed", message); // it will not be ready, however long one waits
+  return new Problem(KINDS[status] ?? (status < 500 ? "refused" : "failed"), message, after);
 }
 
 /** Whether the server takes questions: resolves, or rejects with a `Problem` of kind "loading" or "gone". */

@@ -14,10 +14,10 @@ export class Asking {
   /** @type {AbortController | null} */
   control = null;
 
-  /** @param {import("./conversation.js").Conversation} conversation @param {() => Promise<string>} model */
-  constructor(conversation, model) {
+  /** @param {import("./conversation.js").Conversation} conversation @param {import("./status.js").Status} status */
+  constructor(conversation, status) {
     this.conversation = conversation;
-    this.model = model;
+    this.status = status;
   }
 
   get busy() {
@@ -45,6 +45,7 @@ export class Asking {
       await this.tries(turn, body, control.signal);
     } catch (error) {
       const stopped = error.name === "AbortError";
+      if (!stopped) this.status.again();
       answer.state = stopped ? "stopped" : "failed";
       answer.problem = stopped ? null : error instanceof Problem ? error : new Problem("broken", String(error));
     } finally {
@@ -96,7 +97,7 @@ export class Asking {
   async once(turn, body, signal) {
     const begun = performance.now();
     const { answer } = turn;
-    const ended = await complete({ model: await this.model(), ...body }, signal, (delta) => {
+    const ended = await complete({ model: await this.status.name(), ...body }, signal, (delta) => {
       if (signal.aborted) return;
       answer.state = "streaming";
       answer.content += delta.content ?? "";

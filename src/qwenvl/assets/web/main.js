@@ -21,7 +21,7 @@ const at = (id) => document.getElementById(id);
 const conversation = new Conversation();
 const light = new Light();
 const status = new Status(at("status"));
-const asking = new Asking(conversation, () => status.name());
+const asking = new Asking(conversation, status);
 const choose = picker(addFiles);
 
 const composer = new Composer(at("composer"), {

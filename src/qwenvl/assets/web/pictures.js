@@ -17,7 +17,7 @@ const SENT_AS_IT_IS = /^image\/(jpeg|png|webp|gif|bmp|avif)$/;
  * Beyond this a picture is reduced, and says so: the model sees a few hundred pixels a side, and every question sends
  * the pictures of the conversation again.
  */
-const MAX_BYTES = 8 << 20;
+const MAX_BYTES = 4 << 20;
 const MAX_PIXELS = 24_000_000;
 const REDUCED_SIDE = 2048;
 
