@@ -55,7 +55,9 @@ def of_validation(errors: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
     first = max(errors, key=lambda error: (error["type"] == "extra_forbidden", len(error["loc"])))
     kind = first["type"]
     if kind == "json_invalid":
-        return ApiError(400, f"the body is not JSON: {first.get('ctx', {}).get('error', 'broken')}", code="invalid_json")
+        return ApiError(
+            400, f"the body is not JSON: {first.get('ctx', {}).get('error', 'broken')}", code="invalid_json"
+        )
     param = _field(first["loc"], body, kind == "missing")
     if kind == "extra_forbidden":
         return ApiError(400, f"the field {param!r} is not supported; leave it out", param, "unsupported_field")
