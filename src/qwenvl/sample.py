@@ -68,9 +68,12 @@ class Image:
 
     @property
     def key(self) -> str:
-        """Identity of the picture: a digest of its bytes (computed once), its path, or the decoded object's id."""
-        if isinstance(self.source, bytes):
-            if not self._digest:
+        """Identity of the picture: a digest of its bytes (computed once), its path, or the decoded object's id.
+
+        A picture that `prepared` made of bytes is known by them still.
+        """
+        if self._digest or isinstance(self.source, bytes):
+            if isinstance(self.source, bytes) and not self._digest:
                 digest = hashlib.blake2b(self.source, digest_size=16).hexdigest()
                 object.__setattr__(self, "_digest", digest)
             return self._digest
@@ -89,6 +92,16 @@ class Image:
             found = rgb(self.source)
             return found.copy() if found is self.source else found
         return rgb(PILImageModule.open(io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source))
+
+
+def prepared(image: Image, pixels: PILImage.Image) -> Image:
+    """`image` with pixels that are decoded and resized already: size and, where it came as bytes, `key` stay as they
+    were, so boxes mean what they meant and the picture is still known as the same.
+    """
+    made = Image(pixels, image.width, image.height, image.name)
+    if isinstance(image.source, bytes):
+        object.__setattr__(made, "_digest", image.key)
+    return made
 
 
 def upright(picture: PILImage.Image) -> PILImage.Image:

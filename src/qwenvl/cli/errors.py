@@ -21,6 +21,7 @@ _EXTRAS = {
     "pypdfium2": "pdf",
     "fastwarc": "warc",
     **dict.fromkeys(("tensorboard", "wandb"), "logging"),
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "h11", "pydantic", "prometheus_client", "llguidance"), "serve"),
 }
 
 

@@ -92,7 +92,7 @@ class Chat:
     @property
     def pictures(self) -> tuple[Image, ...]:
         """All pictures of the conversation in the order given: "Picture 1" is the first."""
-        return _pictures(self.turns)
+        return pictures_of(self.turns)
 
     def reset(self) -> None:
         """Forget the conversation."""
@@ -156,21 +156,18 @@ class Chat:
 
     def _render(self, kept: Sequence[Turn], asked: Sequence[Turn]) -> Example:
         """The prompt of `kept`, its pictures numbered as in the whole conversation `asked`."""
-        first = 1 + len(_pictures(asked)) - len(_pictures(kept))
-        sample = dialogue_sample(kept, system=self.system, reply=True, first_picture=first)
-        return render(sample, self.tokenizer, int(self.model.config.num_queries))
+        first = 1 + len(pictures_of(asked)) - len(pictures_of(kept))
+        return chat_example(kept, self.tokenizer, int(self.model.config.num_queries), self.system, first)
 
     def _options(self, example: Example) -> Generation:
         room = self.max_tokens - len(example.ids)
         return replace(self.options, max_new_tokens=max(1, min(self.options.max_new_tokens, room)))
 
     def _answered(self, asked: list[Turn], raw: str) -> Reply:
-        images = _pictures(asked)
-        question = " ".join(part.text for part in asked[-1].parts if isinstance(part, Text))
-        parts = answer_parts(raw, question, images)
+        images = pictures_of(asked)
+        parts = answer_parts(raw, words_of(asked[-1]), images)
         self.turns = [*asked, Turn("assistant", parts)]
-        regions = tuple(part for part in parts if isinstance(part, Region) and (part.boxes or part.quads))
-        self.reply = Reply(raw, markup.strip(raw), regions, images)
+        self.reply = Reply(raw, markup.strip(raw), regions_of(parts), images)
         return self.reply
 
 
@@ -197,5 +194,28 @@ def answer_parts(raw: str, question: str, images: Sequence[Image]) -> tuple[Part
     return tuple(parts)
 
 
-def _pictures(turns: Sequence[Turn]) -> tuple[Image, ...]:
+def chat_example(
+    turns: Sequence[Turn],
+    tokenizer: QwenTokenizer,
+    slots_per_image: int,
+    system: str = DEFAULT_SYSTEM,
+    first_picture: int = 1,
+) -> Example:
+    """What a model is shown of a conversation whose last turn is the question: it ends where the answer begins."""
+    sample = dialogue_sample(turns, system=system, reply=True, first_picture=first_picture)
+    return render(sample, tokenizer, slots_per_image)
+
+
+def words_of(question: Turn) -> str:
+    """The words of a question, by which `answer_parts` tells the picture that is meant."""
+    return " ".join(part.text for part in question.parts if isinstance(part, Text))
+
+
+def regions_of(parts: Sequence[Part]) -> tuple[Region, ...]:
+    """What an answer points at."""
+    return tuple(part for part in parts if isinstance(part, Region) and (part.boxes or part.quads))
+
+
+def pictures_of(turns: Sequence[Turn]) -> tuple[Image, ...]:
+    """All pictures of a conversation in the order given."""
     return tuple(part for turn in turns for part in turn.parts if isinstance(part, Image))

@@ -182,8 +182,12 @@ class QwenTokenizer:
 
     def token_text(self, number: int) -> str:
         """One id as text: a special token's name, or its bytes as UTF-8 with U+FFFD for what is half a character."""
+        return self.token_bytes(number).decode("utf-8", "replace")
+
+    def token_bytes(self, number: int) -> bytes:
+        """The bytes that one id stands for: a special token's name, or UTF-8 that may be half a character."""
         name = self._names.get(number)
-        return name if name is not None else self._token_bytes(number).decode("utf-8", "replace")
+        return name.encode() if name is not None else self._token_bytes(number)
 
     def is_special(self, number: int) -> bool:
         """Whether an id is one of the special tokens."""
