@@ -222,7 +222,7 @@ def test_draw_a_box_and_ask(opened: Opened) -> None:
     assert page.locator(".asked").count() == 1
     opened.ask("What is there?")
     place, text = opened.content()
-    assert (place["type"], place["image"], text["text"]) == ("region", 0, "What is there?")
+    assert (place["type"], place["image"], text["text"]) == ("region", 0, " What is there?")
     assert all(abs(a - b) <= 1 for a, b in zip(place["box"], (100, 20, 180, 80), strict=True))
     opened.drag(0.1, 0.1, 0.3, 0.3)
     page.get_by_role("button", name="Remove the place").click()
@@ -437,6 +437,47 @@ def test_the_page_reads_markup_as_the_server_does(opened: Opened) -> None:
         assert sorted(piece["region"] for piece in found if piece["region"] is not None) == list(range(len(phrases)))
         said = "".join(piece["text"] for piece in found)
         assert "".join(said.split()) == "".join(strip(text).split()), text
+
+
+def test_on_the_api_itself(browser: Any, tiny_folder: Path) -> None:
+    """No stand-in: what the page sends and reads is what the API takes and gives."""
+    for package in ("prometheus_client", "llguidance"):
+        pytest.importorskip(package)
+    from qwenvl.serve.api import Served, ServeSettings
+    from qwenvl.text.tokenizer import QwenTokenizer
+    from tests.serve.api_server import ScriptedEngine, live
+
+    engine = ScriptedEngine(QwenTokenizer.load(tiny_folder))
+    engine.says = "I see <ref>a star</ref><box>(100,200),(399,599)</box>."
+    settings = ServeSettings(key="secret")
+    with live(lambda: Served("tiny", engine.tokenizer, 4, 32, engine), settings) as server:
+        stand_in = StandIn()
+        stand_in.url = server.url + "/"
+        opened = Opened(browser, stand_in)
+        page = opened.page
+        opened.give(picture())
+        opened.drag(0.3, 0.3, 0.7, 0.7)
+        page.fill("textarea", "What is it?")
+        page.keyboard.press("Enter")
+        page.fill("input[type=password]", "secret")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".answer-foot .round")
+        assert page.inner_text(".words") == "I see a star."
+        assert opened.sees(RED, 20, 40) and opened.sees(RED, 80, 40) and opened.sees(RED, 50, 60)
+        assert "(700,700)</box> What is it?" in engine.tokenizer.decode(engine.asked[-1].example.ids)
+        engine.gate.clear()
+        page.fill("textarea", "And now?")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Stop").click()
+        assert engine.cancelled.wait(5)
+        page.get_by_role("button", name="Another answer").wait_for()
+        engine.gate.set()
+        engine.says = "A new one."
+        page.get_by_role("button", name="Another answer").click()
+        page.wait_for_selector("text=A new one.")
+        assert engine.asked[-1].options.temperature > 0
+        opened.context.close()
+        assert opened.complaints == []
 
 
 def test_phone_in_chinese_and_dark(browser: Any, server: StandIn, tmp_path: Path) -> None:

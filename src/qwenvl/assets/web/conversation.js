@@ -92,6 +92,7 @@ function parts(question, pictures) {
   return [
     ...question.pictures.map((picture) => ({ type: "image_url", image_url: { url: picture.data } })),
     ...question.places.map((place) => ({ type: "region", box: place.box, image: pictures.indexOf(place.picture) })),
-    ...(question.text ? [{ type: "text", text: question.text }] : []),
+    // The place is read as part of the sentence: "<ref>This</ref><box>…</box> is", as in training.
+    ...(question.text ? [{ type: "text", text: question.places.length ? ` ${question.text}` : question.text }] : []),
   ];
 }
