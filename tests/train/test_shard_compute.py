@@ -22,11 +22,12 @@ from qwenvl.config import CheckpointingSpec, LoraSpec, ParallelSpec, Recipe, Sta
 from qwenvl.model import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train import parallel
+from qwenvl.train.checkpoint import Progress
 from qwenvl.train.compiled import compile_blocks
 from qwenvl.train.optim import Optimizers, trainable
 from qwenvl.train.parallel import Ranks, launch
 from qwenvl.train.shard import clip_gradients
-from qwenvl.train.sharded_checkpoint import whole_weights
+from qwenvl.train.sharded_checkpoint import Saver, load_sharded, whole_weights
 from qwenvl.train.stages import checkpointing, freeze
 from qwenvl.train.start import begin
 from tests.train.helpers import tiny
@@ -44,6 +45,7 @@ class Case:
     compiled: bool = False
     init: str | None = None
     lora: bool = False
+    resumed: bool = False
 
     def recipe(self, folder: Path) -> Recipe:
         recipe = tiny()
@@ -89,12 +91,15 @@ CASES = {
     "tensor decoder": Case(ParallelSpec(tensor=2), {"trains": ("decoder",), "checkpointing": FULL}),
     "tensor bfloat16": Case(ParallelSpec(tensor=2), precision=torch.bfloat16),
     "tensor folder": Case(ParallelSpec(tensor=2, cpu_offload=True), init="model"),
+    "resumed": Case(ParallelSpec(tensor=2), {"optimizer": "adamw_bf16"}, resumed=True),
+    "resumed adamw": Case(ParallelSpec(tensor=2), resumed=True),
+    "resumed eight bits": Case(stage={"optimizer": "adamw_8bit"}, resumed=True),
     "small moments": Case(stage={"optimizer": "adamw_bf16"}),
     "small moments tensor": Case(ParallelSpec(tensor=2), {"optimizer": "adamw_bf16"}),
 }
 
 
-FAST = ("folder", "selective", "bfloat16", "last", "additions", "replicas", "tensor", "tensor folder")
+FAST = ("folder", "selective", "bfloat16", "last", "additions", "replicas", "tensor", "tensor folder", "resumed")
 """The cases that are tested always; the others take a minute more."""
 
 
@@ -111,14 +116,23 @@ def rows(config: Any) -> dict[str, Tensor]:
     return {"input_ids": ids, "labels": labels, "pixel_values": torch.randn(4, 3, 32, 32)}
 
 
-def learn(model: QwenVLForConditionalGeneration, stage: Stage, ranks: Ranks, precision: torch.dtype) -> list[float]:
-    """A few steps over the same rows, each reader on its own of them; the losses."""
+def learn(
+    model: QwenVLForConditionalGeneration, stage: Stage, ranks: Ranks, precision: torch.dtype, place: Path | None = None
+) -> list[float]:
+    """A few steps over the same rows, each reader on its own of them; the losses.
+
+    With `place` the first step's end is saved there, or where something is saved it goes on from there.
+    """
     optimizers, losses = Optimizers(model, stage), []
+    begun = place is not None and place.exists()
+    if place is not None and begun:
+        load_sharded(place / "00-00000001", model, [])
+        load_sharded(place / "00-00000001", model, optimizers.optimizers)
     batch = rows(model.config)
     items = int((batch["labels"][:, 1:] != -100).sum())
     mine = {name: tensor.chunk(ranks.readers)[ranks.reader] for name, tensor in batch.items()}
     model.train()
-    for step in range(STEPS):
+    for step in range(int(begun), STEPS):
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
             loss = model(**mine, num_items_in_batch=items, use_cache=False).loss
         (loss * ranks.readers).backward()
@@ -126,6 +140,10 @@ def learn(model: QwenVLForConditionalGeneration, stage: Stage, ranks: Ranks, pre
         losses += ranks.sum_numbers(parameters, [loss.item()])
         clip_gradients(parameters, stage.clip)
         optimizers.step(step)
+        if place is not None and step == 0:
+            with Saver(place, ranks) as saver:
+                saver.save(model, optimizers.optimizers, Progress(0, 1, None, {}))
+            ranks.barrier()
     return losses
 
 
@@ -149,6 +167,10 @@ def work(ranks: Ranks, folder: Path, names: tuple[str, ...]) -> None:
         recipe = case.recipe(folder)
         torch.manual_seed(recipe.seed)
         model, _ = begin(recipe, folder / "tokenizer", case.precision)
+        if case.resumed:
+            if name != "resumed eight bits" or find_spec("torchao"):
+                resume(model, recipe, ranks, folder, name)
+            continue
         if case.compiled:
             compile_blocks(model, backend=counting(graphs))
         stage = recipe.stages[0]
@@ -174,6 +196,23 @@ def work(ranks: Ranks, folder: Path, names: tuple[str, ...]) -> None:
             torch.save(result, folder / f"{name}.pt")
 
 
+def resume(model: QwenVLForConditionalGeneration, recipe: Recipe, ranks: Ranks, folder: Path, name: str) -> None:
+    """All steps, and all but the first again from what was saved after it; rank 0 writes whether the two are equal."""
+    stage, place = recipe.stages[0], folder / f"{name} checkpoints"
+    freeze(model, stage.trains)
+    assert recipe.parallel is not None
+    ranks = replace(ranks, tensor=recipe.parallel.tensor)
+    losses = learn(model, stage, ranks, torch.float32, place)
+    expected = whole_weights(model)
+    again, _ = begin(recipe, folder / "tokenizer", torch.float32)
+    freeze(again, stage.trains)
+    found_losses = learn(again, stage, ranks, torch.float32, place)
+    found = whole_weights(again)
+    if ranks.first:
+        same = all(torch.equal(found[key], expected[key]) for key in expected)
+        torch.save({"same": same and bool(expected), "losses": found_losses == losses[1:]}, folder / f"{name}.pt")
+
+
 def run(folder: Path, names: tuple[str, ...]) -> Path:
     """Four processes go through the cases and those of one process that they are like."""
     tokenizer = QwenTokenizer.train_small(["a red ball", "the blue box is left of it"] * 20, 400)
@@ -189,7 +228,7 @@ def run(folder: Path, names: tuple[str, ...]) -> Path:
     context.set_forkserver_preload([__name__])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel.mp, "get_context", lambda kind: context)
-        launch(work, 4, folder, (*dict.fromkeys(alone(name) for name in names), *names))
+        launch(work, 4, folder, (*dict.fromkeys(alone(name) for name in names if not CASES[name].resumed), *names))
     return folder
 
 
@@ -217,13 +256,25 @@ def result(folder: Path, name: str) -> dict[str, Any]:
     return dict(torch.load(folder / f"{name}.pt", weights_only=True))
 
 
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("name", [name for name in FAST if not CASES[name].resumed])
 def test_as_one_process(folder: Path, name: str) -> None:
     compare(folder, name)
 
 
+def test_a_continued_run_is_the_same_to_the_bit(folder: Path) -> None:
+    assert result(folder, "resumed") == {"same": True, "losses": True}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", ["resumed adamw", "resumed eight bits"])
+def test_others_continue_the_same(rest: Path, name: str) -> None:
+    if "eight" in name:
+        pytest.importorskip("torchao")
+    assert result(rest, name) == {"same": True, "losses": True}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SLOW if not CASES[name].resumed])
 def test_the_others_as_one_process(rest: Path, name: str) -> None:
     compare(rest, name)
 
