@@ -131,6 +131,10 @@ def test_a_recipe_that_does_not_fit_the_ranks_is_told() -> None:
         check_shardable(recipe_of(ParallelSpec(tensor=2, replicate=2)), 4)
     with pytest.raises(ConfigError, match="the number of processes, 3"):
         check_shardable(recipe_of(ParallelSpec(tensor=2)), 3)
+    eight = recipe_of(ParallelSpec())
+    eight = replace(eight, stages=(replace(eight.stages[0], optimizer="adamw_8bit"),))
+    with pytest.raises(ConfigError, match="take adamw_bf16"):
+        check_shardable(eight, 4)
     with pytest.raises(ConfigError, match="muon"):
         check_shardable(replace(tiny(), parallel=ParallelSpec()), 2)
     with pytest.raises(ConfigError, match="torchrun"):
