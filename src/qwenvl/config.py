@@ -257,9 +257,7 @@ def _check_vision_last(recipe: Recipe, stage: Stage, where: str) -> None:
     if last is None:
         return
     if "vision" not in stage.trains:
-        raise ConfigError(
-            f"{where}: vision_last says which blocks of the ViT learn, but 'trains' has no vision: add it"
-        )
+        raise ConfigError(f"{where}: vision_last is about the ViT, and 'trains' has no vision: add it")
     most = recipe.model.vision.layers if recipe.model is not None else last
     if not 1 <= last <= most:
         raise ConfigError(f"{where}: vision_last: expected 1 to {max(1, most)}, blocks of the ViT; found {last}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,8 +145,21 @@ def test_bfloat16_moments_continue_to_the_same_weights() -> None:
     assert continued.state[other]["exp_avg_sq"].dtype == torch.bfloat16
 
 
-def test_eight_bits_learn_nearly_as_float32() -> None:
+def test_eight_bits_learn_nearly_as_float32_and_continue(tmp_path: Path) -> None:
     pytest.importorskip("torchao")
-    losses, _ = regress("adamw_8bit", weights=4096, steps=60)
+    losses, optimizer = regress("adamw_8bit", weights=4096, steps=60)
     exact, _ = regress("adamw", weights=4096, steps=60)
     assert losses[-1] < 1.1 * exact[-1] < 0.2 * exact[0]
+    torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+    ends = []
+    for state in (None, torch.load(tmp_path / "state.pt", weights_only=True)):
+        weight = optimizer.param_groups[0]["params"][0]
+        other = torch.nn.Parameter(weight.detach().clone())
+        groups = [{"params": [other]}]
+        fresh = _adam(replace(tiny().stages[0], optimizer="adamw_8bit"))(groups, lr=0.02, betas=(0.9, 0.98), eps=1e-8)
+        fresh.load_state_dict(copy.deepcopy(optimizer.state_dict()) if state is None else state)
+        other.grad = torch.linspace(-1, 1, 4096)
+        fresh.step()
+        ends.append(other.detach())
+    assert torch.equal(*ends)
+    assert not torch.equal(ends[0], weight)

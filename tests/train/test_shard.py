@@ -85,7 +85,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("spec", [ParallelSpec(), ParallelSpec(replicate=2), ParallelSpec(cpu_offload=True)])
+@pytest.mark.parametrize("spec", [ParallelSpec(), ParallelSpec(tensor=2)])
 def test_four_ranks_are_one_rank_with_accumulation(alone: Path, tmp_path: Path, spec: ParallelSpec) -> None:
     run(recipe_of(spec), tmp_path / "run", 4)
     assert_same(tmp_path / "run", alone)
@@ -126,6 +126,15 @@ def test_a_recipe_that_does_not_fit_the_ranks_is_told() -> None:
         check_shardable(recipe_of(ParallelSpec(shard=3)), 4)
     with pytest.raises(ConfigError, match="too few for 4 ranks"):
         check_shardable(recipe_of(ParallelSpec(), rows=2), 4)
+    check_shardable(recipe_of(ParallelSpec(tensor=2), rows=2), 4)
+    with pytest.raises(ConfigError, match="does not go with parallel"):
+        check_shardable(recipe_of(ParallelSpec(tensor=2, replicate=2)), 4)
+    with pytest.raises(ConfigError, match="the number of processes, 3"):
+        check_shardable(recipe_of(ParallelSpec(tensor=2)), 3)
+    eight = recipe_of(ParallelSpec())
+    eight = replace(eight, stages=(replace(eight.stages[0], optimizer="adamw_8bit"),))
+    with pytest.raises(ConfigError, match="take adamw_bf16"):
+        check_shardable(eight, 4)
     with pytest.raises(ConfigError, match="muon"):
         check_shardable(replace(tiny(), parallel=ParallelSpec()), 2)
     with pytest.raises(ConfigError, match="torchrun"):

@@ -22,11 +22,12 @@ from qwenvl.config import CheckpointingSpec, LoraSpec, ParallelSpec, Recipe, Sta
 from qwenvl.model import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train import parallel
+from qwenvl.train.checkpoint import Progress
 from qwenvl.train.compiled import compile_blocks
 from qwenvl.train.optim import Optimizers, trainable
 from qwenvl.train.parallel import Ranks, launch
 from qwenvl.train.shard import clip_gradients
-from qwenvl.train.sharded_checkpoint import whole_weights
+from qwenvl.train.sharded_checkpoint import Saver, load_sharded, whole_weights
 from qwenvl.train.stages import checkpointing, freeze
 from qwenvl.train.start import begin
 from tests.train.helpers import tiny
@@ -44,6 +45,7 @@ class Case:
     compiled: bool = False
     init: str | None = None
     lora: bool = False
+    resumed: bool = False
 
     def recipe(self, folder: Path) -> Recipe:
         recipe = tiny()
@@ -82,7 +84,6 @@ CASES = {
         lora=True,
     ),
     "compiled": Case(compiled=True),
-    "compiled full": Case(stage={"checkpointing": FULL}, compiled=True),
     "compiled selective": Case(stage={"checkpointing": CheckpointingSpec("selective", "selective")}, compiled=True),
     "replicas": Case(ParallelSpec(replicate=2)),
     "offload": Case(ParallelSpec(cpu_offload=True)),
@@ -90,9 +91,18 @@ CASES = {
     "tensor decoder": Case(ParallelSpec(tensor=2), {"trains": ("decoder",), "checkpointing": FULL}),
     "tensor bfloat16": Case(ParallelSpec(tensor=2), precision=torch.bfloat16),
     "tensor folder": Case(ParallelSpec(tensor=2, cpu_offload=True), init="model"),
+    "resumed": Case(ParallelSpec(tensor=2), {"optimizer": "adamw_bf16"}, resumed=True),
+    "resumed adamw": Case(ParallelSpec(tensor=2), resumed=True),
     "small moments": Case(stage={"optimizer": "adamw_bf16"}),
     "small moments tensor": Case(ParallelSpec(tensor=2), {"optimizer": "adamw_bf16"}),
 }
+
+
+FAST = ("folder", "selective", "bfloat16", "last", "additions", "replicas", "tensor", "tensor folder", "resumed")
+"""The cases that are tested always; the others take a minute more."""
+
+
+SLOW = tuple(name for name in CASES if name not in FAST and not name.startswith("alone"))
 
 
 def rows(config: Any) -> dict[str, Tensor]:
@@ -105,14 +115,23 @@ def rows(config: Any) -> dict[str, Tensor]:
     return {"input_ids": ids, "labels": labels, "pixel_values": torch.randn(4, 3, 32, 32)}
 
 
-def learn(model: QwenVLForConditionalGeneration, stage: Stage, ranks: Ranks, precision: torch.dtype) -> list[float]:
-    """A few steps over the same rows, each reader on its own of them; the losses."""
+def learn(
+    model: QwenVLForConditionalGeneration, stage: Stage, ranks: Ranks, precision: torch.dtype, place: Path | None = None
+) -> list[float]:
+    """A few steps over the same rows, each reader on its own of them; the losses.
+
+    With `place` the first step's end is saved there, or where something is saved it goes on from there.
+    """
     optimizers, losses = Optimizers(model, stage), []
+    begun = place is not None and place.exists()
+    if place is not None and begun:
+        load_sharded(place / "00-00000001", model, [])
+        load_sharded(place / "00-00000001", model, optimizers.optimizers)
     batch = rows(model.config)
     items = int((batch["labels"][:, 1:] != -100).sum())
     mine = {name: tensor.chunk(ranks.readers)[ranks.reader] for name, tensor in batch.items()}
     model.train()
-    for step in range(STEPS):
+    for step in range(int(begun), STEPS):
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
             loss = model(**mine, num_items_in_batch=items, use_cache=False).loss
         (loss * ranks.readers).backward()
@@ -120,6 +139,10 @@ def learn(model: QwenVLForConditionalGeneration, stage: Stage, ranks: Ranks, pre
         losses += ranks.sum_numbers(parameters, [loss.item()])
         clip_gradients(parameters, stage.clip)
         optimizers.step(step)
+        if place is not None and step == 0:
+            with Saver(place, ranks) as saver:
+                saver.save(model, optimizers.optimizers, Progress(0, 1, None, {}))
+            ranks.barrier()
     return losses
 
 
@@ -133,15 +156,19 @@ def counting(graphs: list[int]) -> Callable[..., Any]:
     return backend
 
 
-def work(ranks: Ranks, folder: Path) -> None:
-    """All cases on this rank; rank 0 writes what came of them."""
-    for name, case in CASES.items():
+def work(ranks: Ranks, folder: Path, names: tuple[str, ...]) -> None:
+    """Some cases on this rank; rank 0 writes what came of them."""
+    for name in names:
+        case = CASES[name]
         graphs: list[int] = []
         if case.lora and not find_spec("peft"):
             continue
         recipe = case.recipe(folder)
         torch.manual_seed(recipe.seed)
         model, _ = begin(recipe, folder / "tokenizer", case.precision)
+        if case.resumed:
+            resume(model, recipe, ranks, folder, name)
+            continue
         if case.compiled:
             compile_blocks(model, backend=counting(graphs))
         stage = recipe.stages[0]
@@ -167,10 +194,25 @@ def work(ranks: Ranks, folder: Path) -> None:
             torch.save(result, folder / f"{name}.pt")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the four processes wrote."""
-    folder = tmp_path_factory.mktemp("ranks")
+def resume(model: QwenVLForConditionalGeneration, recipe: Recipe, ranks: Ranks, folder: Path, name: str) -> None:
+    """All steps, and all but the first again from what was saved after it; rank 0 writes whether the two are equal."""
+    stage, place = recipe.stages[0], folder / f"{name} checkpoints"
+    freeze(model, stage.trains)
+    assert recipe.parallel is not None
+    ranks = replace(ranks, tensor=recipe.parallel.tensor)
+    losses = learn(model, stage, ranks, torch.float32, place)
+    expected = whole_weights(model)
+    again, _ = begin(recipe, folder / "tokenizer", torch.float32)
+    freeze(again, stage.trains)
+    found_losses = learn(again, stage, ranks, torch.float32, place)
+    found = whole_weights(again)
+    if ranks.first:
+        same = all(torch.equal(found[key], expected[key]) for key in expected)
+        torch.save({"same": same and bool(expected), "losses": found_losses == losses[1:]}, folder / f"{name}.pt")
+
+
+def run(folder: Path, names: tuple[str, ...]) -> Path:
+    """Four processes go through the cases and those of one process that they are like."""
     tokenizer = QwenTokenizer.train_small(["a red ball", "the blue box is left of it"] * 20, 400)
     tokenizer.save(folder / "tokenizer")
     recipe = CASES["alone"].recipe(folder)
@@ -179,13 +221,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("model", "rough"):
         model.to(torch.float32 if name == "model" else torch.bfloat16).save_pretrained(folder / name)
         tokenizer.save(folder / name)
-    # four processes that begin with what one has imported
+    # processes that begin with what one has imported
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel.mp, "get_context", lambda kind: context)
-        launch(work, 4, folder)
+        launch(work, 4, folder, (*dict.fromkeys(alone(name) for name in names if not CASES[name].resumed), *names))
     return folder
+
+
+def alone(name: str) -> str:
+    """The case of one process that the case is like."""
+    words = ("additions", "bfloat16", "frozen", "last", "decoder", "small moments")
+    return " ".join(("alone", *(word for word in words if word in name)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What came of the fast cases."""
+    return run(tmp_path_factory.mktemp("fast"), FAST)
+
+
+@pytest.fixture(scope="module")
+def rest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What came of the others."""
+    return run(tmp_path_factory.mktemp("rest"), SLOW)
 
 
 def result(folder: Path, name: str) -> dict[str, Any]:
@@ -194,14 +254,29 @@ def result(folder: Path, name: str) -> dict[str, Any]:
     return dict(torch.load(folder / f"{name}.pt", weights_only=True))
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("alone")])
+@pytest.mark.parametrize("name", [name for name in FAST if not CASES[name].resumed])
 def test_as_one_process(folder: Path, name: str) -> None:
-    found = result(folder, name)
-    kind = "alone"
-    for word in ("additions", "bfloat16", "frozen", "last", "decoder", "small moments"):
-        kind += f" {word}" if word in name else ""
-    expected = result(folder, kind)
-    tolerance = 0.03 if "bfloat16" in kind else {"alone small moments": 1e-3}.get(kind, 1e-5)
+    compare(folder, name)
+
+
+def test_a_continued_run_is_the_same_to_the_bit(folder: Path) -> None:
+    assert result(folder, "resumed") == {"same": True, "losses": True}
+
+
+@pytest.mark.slow
+def test_so_is_one_with_float32_moments(rest: Path) -> None:
+    assert result(rest, "resumed adamw") == {"same": True, "losses": True}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SLOW if not CASES[name].resumed])
+def test_the_others_as_one_process(rest: Path, name: str) -> None:
+    compare(rest, name)
+
+
+def compare(folder: Path, name: str) -> None:
+    found, expected = result(folder, name), result(folder, alone(name))
+    tolerance = 0.03 if "bfloat16" in name else 1e-3 if "small moments" in name else 1e-5
     torch.testing.assert_close(torch.tensor(found["losses"]), torch.tensor(expected["losses"]), rtol=0, atol=tolerance)
     assert expected["losses"][-1] < 0.995 * expected["losses"][0]
     assert found["types"] == {"torch.float32"}
@@ -210,6 +285,8 @@ def test_as_one_process(folder: Path, name: str) -> None:
     assert set(least) <= set(names)
     worst = max(float((found["weights"][n] - expected["weights"][n]).abs().max()) for n in names)
     assert worst <= tolerance, worst
+    # a compiled block is one graph: a ViT's, a decoder's, and the last decoder's
+    assert found["graphs"] == (3 if CASES[name].compiled else 0)
 
 
 def test_the_last_blocks_alone_learn(folder: Path) -> None:
@@ -219,13 +296,8 @@ def test_the_last_blocks_alone_learn(folder: Path) -> None:
     assert any("adapter" in name for name in learnt)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].compiled])
-def test_blocks_are_compiled(folder: Path, name: str) -> None:
-    assert result(folder, name)["graphs"] > 0
-
-
 def test_each_rank_holds_its_part_alone(folder: Path) -> None:
-    total = sum(p.numel() for n, p in result(folder, "shard")["weights"].items() if "positions" not in n)
-    for name, share in (("shard", 4), ("replicas", 2), ("tensor", 4)):
+    total = sum(p.numel() for n, p in result(folder, "folder")["weights"].items() if "positions" not in n)
+    for name, share in (("folder", 4), ("replicas", 2), ("tensor", 4)):
         # dimensions that do not divide are padded
         assert total / share <= result(folder, name)["size"] < 1.1 * total / share

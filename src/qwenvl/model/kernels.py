@@ -2,6 +2,7 @@
 
 At nano size on a CPU a step is bound by passes over memory as much as by matrix products. Autograd fills zeros and adds
 where one tensor was cut into several (q, k, v; gate, up); these functions write each gradient once, in its place.
+torch.compile joins such steps itself, so it is given the plain forms.
 """
 
 from __future__ import annotations
@@ -66,13 +67,13 @@ def split_heads(qkv: Tensor, heads: int, cos: Tensor | None = None, sin: Tensor 
 
     `cos`, `sin`: (B or 1, 1, L, D), made by `turn_tables`; channel i turns with channel i + D/2.
     """
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return _split_heads_plainly(qkv, heads, cos, sin)
     return _SplitHeads.apply(qkv, heads, cos, sin)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _split_heads_plainly(qkv: Tensor, heads: int, cos: Tensor | None, sin: Tensor | None) -> tuple[Tensor, ...]:
-    """As `split_heads`, without a gradient: half the calls, which is what one new token costs, and views."""
+    """As `split_heads`, by autograd's own steps: half the calls, which is what one new token costs, and views."""
     batch, length, width = qkv.shape
     parts = qkv.view(batch, length, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)
     if cos is None or sin is None:
@@ -150,6 +151,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float,
     With `block`, only for masks that let no row see a later column (L = S): rows are taken by so many, and the columns
     after them are left out.
     """
+    if torch.compiler.is_compiling():
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
     return _Attend.apply(q, k, v, mask, scaling, block)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -181,6 +184,9 @@ def swiglu(gate_up: Tensor) -> Tensor:
     if not torch.is_grad_enabled():
         gate, up = gate_up.chunk(2, dim=-1)
         return functional.silu(gate).mul_(up)
+    if torch.compiler.is_compiling():
+        gate, up = gate_up.chunk(2, dim=-1)
+        return functional.silu(gate) * up
     return _SwiGLU.apply(gate_up)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -208,7 +214,8 @@ class _RMSNorm(Function):
 
 def rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
     """hidden / √(mean of squares + eps) · weight over the last axis."""
-    if hidden.dtype == torch.float32 and hidden.device.type == "cpu" and torch.is_grad_enabled():
+    by_hand = hidden.dtype == torch.float32 and hidden.device.type == "cpu" and torch.is_grad_enabled()
+    if by_hand and not torch.compiler.is_compiling():
         return _RMSNorm.apply(hidden, weight, eps)  # type: ignore[no-any-return, no-untyped-call]
     return functional.rms_norm(hidden, weight.shape, weight, eps)
 

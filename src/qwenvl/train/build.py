@@ -145,8 +145,7 @@ def check_start(recipe: Recipe) -> None:
 
     Raises ConfigError, and ModuleNotFoundError for an extra that the recipe needs and is not installed.
     """
-    if any(stage.optimizer == "adamw_8bit" for stage in recipe.stages):
-        import torchao  # noqa: F401
+    load_extras(recipe)
     if recipe.init is None:
         return
     folder = resolve(recipe.init)
@@ -163,6 +162,12 @@ def check_start(recipe: Recipe) -> None:
         chosen_layers(model, recipe.lora.targets)
     except TargetError as error:
         raise ConfigError(f"lora.targets: {error}") from None
+
+
+def load_extras(recipe: Recipe) -> None:
+    """Import what the recipe's optimizers are from, which is also what lets PyTorch read their saved state."""
+    if any(stage.optimizer == "adamw_8bit" for stage in recipe.stages):
+        import torchao.optim  # noqa: F401
 
 
 def four_bits() -> dict[str, Any]:

@@ -55,6 +55,9 @@ def check_shardable(recipe: Recipe, world: int) -> None:
         where = f"recipe {recipe.name!r}: stage {stage.name!r}"
         if stage.optimizer == "muon":
             raise ConfigError(f"{where}: muon is for whole matrices, and 'parallel' shards them; take adamw")
+        if stage.optimizer == "adamw_8bit":
+            # it trains, but PyTorch's distributed checkpoints do not take torchao's kind of tensor
+            raise ConfigError(f"{where}: adamw_8bit's state can't be saved with 'parallel'; take adamw_bf16")
         if stage.objective != "next_token":
             raise ConfigError(f"{where}: the objective {stage.objective!r} does not go with 'parallel'")
         if stage.rows < world // spec.tensor:

@@ -24,7 +24,7 @@ from qwenvl.model.convert.tokenizer_files import check_tokenizer, read_tokenizer
 from qwenvl.model.load import resolve
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
-from qwenvl.train.build import build_model, check_packing, start_from
+from qwenvl.train.build import build_model, check_packing, load_extras, start_from
 from qwenvl.train.compiled import compile_blocks
 from qwenvl.train.shard import shard_model
 from qwenvl.train.tensor import by_rank, tensor_ranks
@@ -42,6 +42,7 @@ def begin(
     Random weights are those of torch's current seed. Raises ConfigError for a checkpoint that can't be read, or a
     decoder that can't be trained or split.
     """
+    load_extras(recipe)
     folder = None if recipe.init is None else resolve(recipe.init)
     if recipe.parallel is not None and recipe.lora is None and (folder is None or _is_native(folder)):
         if folder is None:
