@@ -26,7 +26,8 @@ class AddressError(OSError):
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there. Raises AddressError, naming what to do, where the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # the protocol is named, because asyncio only then sends small pieces at once
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
