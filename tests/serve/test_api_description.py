@@ -19,6 +19,8 @@ from schemathesis.specs.openapi import checks as described  # noqa: E402
 from qwenvl.serve.api import Served, ServeSettings  # noqa: E402
 from tests.serve.api_server import Live, ScriptedEngine, live  # noqa: E402
 
+EXAMPLES = {"/v1/chat/completions": 5, "/v1/completions": 15, "/v1/models/{name}": 5, "/ready": 1}
+
 CHECKS = [
     checks.not_a_server_error,
     described.status_code_conformance,
@@ -49,7 +51,11 @@ def test_every_answer_is_as_described(server: Live, path: str, method: str, mode
 
     @seed(1)
     @settings(
-        max_examples=20, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+        max_examples=EXAMPLES[path],
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: object) -> None:

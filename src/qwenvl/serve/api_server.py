@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import signal
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -118,7 +120,10 @@ def run(app: FastAPI, settings: ServeSettings, listening: socket.socket, ready: 
         finally:
             watching.cancel()
 
-    with suppress(KeyboardInterrupt):  # uvicorn has ended in order and raises the signal again
+    if threading.current_thread() is threading.main_thread():
+        # uvicorn raises the signal again once it has ended in order: an order to stop is no failure
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
         asyncio.run(serve())
     if state.failed is not None:
         raise state.failed
