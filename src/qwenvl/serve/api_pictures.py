@@ -14,6 +14,8 @@ from qwenvl.serve.api_errors import ApiError
 from qwenvl.serve.api_settings import ServeSettings
 
 _SHOWN = 64
+_SHORT = 1 << 18
+"""Characters that are hashed on the event loop: quicker than a way to another thread and back."""
 
 
 class Pictures:
@@ -41,6 +43,8 @@ class Pictures:
                 param,
                 "image_not_allowed",
             )
+        if len(url) <= _SHORT and (known := self._known(_name(url))) is not None:
+            return known
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self._made, url, param)
 
@@ -48,14 +52,16 @@ class Pictures:
         """Let go of the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _made(self, url: str, param: str) -> Image:
-        inline = url[:5].lower() == "data:"
-        # of an address the content may change: it is fetched each time
-        name = hashlib.blake2b(url.encode(), digest_size=16).digest() if inline else b""
+    def _known(self, name: bytes) -> Image | None:
         with self._lock:
             if name in self._kept:
                 self._kept.move_to_end(name)
-                return self._kept[name]
+            return self._kept.get(name)
+
+    def _made(self, url: str, param: str) -> Image:
+        name = _name(url)
+        if (known := self._known(name)) is not None:
+            return known
         limits = self._settings
         try:
             image = load_image(
@@ -72,3 +78,9 @@ class Pictures:
                 while len(self._kept) > self._most:
                     self._kept.popitem(last=False)
         return image
+
+
+def _name(url: str) -> bytes:
+    """By what a picture is kept; nothing for an address, whose content may change: it is fetched each time."""
+    inline = url[:5].lower() == "data:"
+    return hashlib.blake2b(url.encode("utf-8", "replace"), digest_size=16).digest() if inline else b""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import signal
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,8 @@ class AddressError(OSError):
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there. Raises AddressError, naming what to do, where the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # the protocol is named, because asyncio only then sends small pieces at once
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
@@ -117,7 +120,10 @@ def run(app: FastAPI, settings: ServeSettings, listening: socket.socket, ready: 
         finally:
             watching.cancel()
 
-    with suppress(KeyboardInterrupt):  # uvicorn has ended in order and raises the signal again
+    if threading.current_thread() is threading.main_thread():
+        # uvicorn raises the signal again once it has ended in order: an order to stop is no failure
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
         asyncio.run(serve())
     if state.failed is not None:
         raise state.failed

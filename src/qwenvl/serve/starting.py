@@ -21,7 +21,7 @@ def name_of(model: str) -> str:
     from qwenvl.hub import is_hub_name
     from qwenvl.model.load import PACKAGED
 
-    if is_hub_name(model) or (PACKAGED / model).is_dir():
+    if is_hub_name(model) or (Path(model).name == model and (PACKAGED / model).is_dir()):
         return model
     path = Path(model).resolve()
     # a trained model's folder is mostly called "model"; its run has the better name
