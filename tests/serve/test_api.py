@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,18 +11,16 @@ from typing import Any
 import pytest
 from PIL import Image as PILImage
 
-for package in ("fastapi", "uvicorn", "prometheus_client", "openai", "httpx"):
-    pytest.importorskip(package)
-
-import httpx
-from openai import OpenAI
-
 from qwenvl.sample import Image
-from qwenvl.serve.api import Served, ServeSettings
 from qwenvl.serve.requests import End
 from qwenvl.text.tokenizer import QwenTokenizer
 
-from .api_server import Live, ScriptedEngine, deltas, live, part, uri, user
+httpx = pytest.importorskip("httpx")
+for package in ("fastapi", "uvicorn", "prometheus_client"):
+    pytest.importorskip(package)
+OpenAI = pytest.importorskip("openai").OpenAI
+from qwenvl.serve.api import Served, ServeSettings  # noqa: E402
+from tests.serve.api_server import Live, ScriptedEngine, deltas, live, part, uri, user  # noqa: E402
 
 WIDE = uri(PILImage.new("RGB", (200, 100), "white"))
 TALL = uri(PILImage.new("RGB", (500, 1000), "black"))
@@ -53,7 +52,7 @@ def url(running: tuple[Live, ScriptedEngine], engine: ScriptedEngine) -> str:
 
 
 @pytest.fixture
-def client(url: str) -> OpenAI:
+def client(url: str) -> Any:
     return OpenAI(base_url=url + "/v1", api_key="none", max_retries=0)
 
 
@@ -76,12 +75,14 @@ def shown(engine: ScriptedEngine) -> str:
     return engine.tokenizer.decode(engine.asked[-1].example.ids)
 
 
-def test_an_answer_has_text_regions_in_pixels_and_counts(client: OpenAI, engine: ScriptedEngine) -> None:
+def test_an_answer_has_text_regions_in_pixels_and_counts(client: Any, engine: ScriptedEngine) -> None:
     engine.says = STAR
     found = client.chat.completions.create(model="tiny", messages=user(part(WIDE), "Where is the red star?"))
     message: Any = found.choices[0].message
     assert (message.content, message.text) == (STAR, "the red star is here.")
-    assert message.regions == [{"phrase": "the red star", "image": 0, "boxes": [[20.1, 20.05, 60.1, 40.05]], "quads": []}]
+    assert message.regions == [
+        {"phrase": "the red star", "image": 0, "boxes": [[20.1, 20.05, 60.1, 40.05]], "quads": []}
+    ]
     assert found.choices[0].finish_reason == "stop"
     ids = engine.tokenizer.encode_with_specials(STAR)
     usage: Any = found.usage
@@ -100,16 +101,12 @@ def test_a_picture_reaches_the_engine_squashed_and_known_by_its_content(url: str
     assert [(image.width, image.height) for image in images] == [(200, 100), (500, 1000), (200, 100)]
     assert all(image.pil().size == (32, 32) for image in images)
     assert images[0].key == images[2].key != images[1].key
-    import base64
-
     assert images[0].key == Image(base64.b64decode(WIDE.split(",")[1]), 200, 100).key
 
 
 def test_a_stream_tells_regions_when_their_places_are_complete(url: str, engine: ScriptedEngine) -> None:
     engine.says = STAR + " <ref>字</ref><quad>(1,2),(3,4),(5,6),(7,8)</quad>"
-    chunks = streamed(
-        url, messages=user(part(WIDE), "Where?"), stream_options={"include_usage": True}, model="tiny"
-    )
+    chunks = streamed(url, messages=user(part(WIDE), "Where?"), stream_options={"include_usage": True}, model="tiny")
     assert chunks[-1]["choices"] == [] and chunks[-1]["usage"]["completion_tokens"] > 20
     assert all(chunk["usage"] is None for chunk in chunks[:-1])
     found = deltas(chunks)
@@ -127,7 +124,7 @@ def test_a_stream_tells_regions_when_their_places_are_complete(url: str, engine:
     assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_openai_reads_the_stream(client: OpenAI, engine: ScriptedEngine) -> None:
+def test_openai_reads_the_stream(client: Any, engine: ScriptedEngine) -> None:
     engine.says = "红色的星星"
     stream = client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "?"}], stream=True)
     pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
@@ -144,7 +141,7 @@ def test_stop_texts_end_an_answer_and_are_not_in_it(url: str, engine: ScriptedEn
     assert "".join(delta.get("content", "") for delta in deltas(chunks)) == text
 
 
-def test_several_choices_with_seeds_of_their_own(client: OpenAI, engine: ScriptedEngine) -> None:
+def test_several_choices_with_seeds_of_their_own(client: Any, engine: ScriptedEngine) -> None:
     found = client.chat.completions.create(
         model="tiny", messages=user("?"), n=3, seed=5, temperature=0.7, top_p=0.9, max_completion_tokens=2
     )
@@ -155,7 +152,7 @@ def test_several_choices_with_seeds_of_their_own(client: OpenAI, engine: Scripte
     assert (options.temperature, options.top_p, options.max_new_tokens) == (0.7, 0.9, 2)
 
 
-def test_log_probabilities(client: OpenAI, url: str, engine: ScriptedEngine) -> None:
+def test_log_probabilities(client: Any, url: str, engine: ScriptedEngine) -> None:
     engine.says = "字 red star"
     found = client.chat.completions.create(model="tiny", messages=user("?"), logprobs=True, top_logprobs=2)
     entries: Any = found.choices[0].logprobs
@@ -231,14 +228,14 @@ def test_prompts_of_the_papers_tasks(url: str, engine: ScriptedEngine, body: dic
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == engine.says
 
 
-def test_completions_with_openais_client(client: OpenAI, engine: ScriptedEngine) -> None:
+def test_completions_with_openais_client(client: Any, engine: ScriptedEngine) -> None:
     found = client.completions.create(
         model="tiny", prompt="", extra_body={"task": "caption", "images": [WIDE]}, max_tokens=4
     )
     assert found.choices[0].text == engine.tokenizer.decode(engine.tokenizer.encode("hello")[:4])
 
 
-def test_answers_that_follow_a_schema(client: OpenAI) -> None:
+def test_answers_that_follow_a_schema(client: Any) -> None:
     pytest.importorskip("llguidance")
     schema = {
         "type": "object",
@@ -255,7 +252,7 @@ def test_answers_that_follow_a_schema(client: OpenAI) -> None:
     assert value["color"] in ("red", "blue") and value["count"] == 3
 
 
-def test_models_health_and_metrics(client: OpenAI, url: str, engine: ScriptedEngine) -> None:
+def test_models_health_and_metrics(client: Any, url: str, engine: ScriptedEngine) -> None:
     assert [model.id for model in client.models.list()] == ["tiny"]
     assert client.models.retrieve("tiny").model_dump()["context"] == 512
     assert httpx.get(url + "/health").json() == {"status": "ok"}

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 
 from qwenvl import __version__
-from qwenvl.cli import chat, convert, data, evaluate, init, inspect, merge, quantize, quickstart, synth, train
+from qwenvl.cli import chat, convert, data, evaluate, init, inspect, merge, quantize, quickstart, serve, synth, train
 from qwenvl.cli.errors import INTERRUPTED, OK, explain
 
 # In the order of the help text.
-VERBS = (quickstart, train, init, merge, quantize, evaluate, chat, inspect, convert, data, synth)
+VERBS = (quickstart, train, init, merge, quantize, evaluate, chat, serve, inspect, convert, data, synth)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,6 +20,7 @@ _EXTRAS = {
     **dict.fromkeys(("cv2", "fontTools"), "documents"),
     "pypdfium2": "pdf",
     "fastwarc": "warc",
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "h11", "pydantic", "prometheus_client", "llguidance"), "serve"),
 }
 
 

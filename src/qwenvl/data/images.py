@@ -109,8 +109,9 @@ def load_image(
     else:
         return _from_array(source, name, label, max_pixels)
     with _decoding(label, max_pixels), PILImage.open(_stream(content), formats=_formats()) as picture:
+        # before the orientation is asked for, which for a PNG decodes it
+        _check_size(picture.width, picture.height, max_pixels, label)
         width, height = _upright(picture)
-        _check_size(width, height, max_pixels, label)
         if verify:
             picture.load()
     return Image(content, width, height, name)

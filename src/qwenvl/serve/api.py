@@ -171,7 +171,7 @@ class Server:
         return lambda: grammars.json(schema)
 
 
-def create_app(load: Callable[[], Served], settings: ServeSettings = ServeSettings()) -> FastAPI:
+def create_app(load: Callable[[], Served], settings: ServeSettings) -> FastAPI:
     """The server as an ASGI application; `load` makes the model, in a thread, when the application starts."""
     server = Server(load, settings)
 

@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 _CODES = {404: "not_found", 405: "method_not_allowed"}
-_UNWRITTEN = frozenset({"body", "text", "image_url", "region", "str", "RegionPart", "TextPart", "PicturePart"})
 
 
 class ApiError(Exception):
@@ -50,14 +49,16 @@ class ApiError(Exception):
         return JSONResponse(self.body(), self.status, given)
 
 
-def of_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
+def of_validation(errors: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
     """The first thing that is wrong with a body's fields; what stood there is not repeated."""
     # of a union's members each says what it misses: the one that got furthest is the one that was meant
     first = max(errors, key=lambda error: (error["type"] == "extra_forbidden", len(error["loc"])))
     kind = first["type"]
     if kind == "json_invalid":
-        return ApiError(400, f"the body is not JSON: {first.get('ctx', {}).get('error', 'broken')}", code="invalid_json")
-    param = _field(first["loc"])
+        return ApiError(
+            400, f"the body is not JSON: {first.get('ctx', {}).get('error', 'broken')}", code="invalid_json"
+        )
+    param = _field(first["loc"], body, kind == "missing")
     if kind == "extra_forbidden":
         return ApiError(400, f"the field {param!r} is not supported; leave it out", param, "unsupported_field")
     if kind == "missing":
@@ -67,18 +68,20 @@ def of_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     return ApiError(400, f"{param}: {message}" if param else message, param or None, "invalid_value")
 
 
-def _field(place: Sequence[int | str]) -> str:
-    """ "messages[0].content" of a validation error's place, without the names of a union's members."""
-    text = ""
-    for step in place:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        elif step not in _UNWRITTEN and not step[:1].isupper() and "[" not in step:
-            text += f".{step}" if text else step
-    # the last step may have the name of a part's kind and be a field all the same
-    last = place[-1] if place else ""
-    if isinstance(last, str) and last in ("text", "image_url") and not text.endswith(f".{last}"):
-        text += f".{last}"
+def _field(place: Sequence[int | str], body: Any, missing: bool) -> str:
+    """ "messages[0].content" of a validation error's place, which names members of unions too: those that `body` has
+    no such field for.
+    """
+    text, at = "", body
+    steps = place[1:] if place and place[0] == "body" else place
+    for number, step in enumerate(steps):
+        last = number == len(steps) - 1
+        if isinstance(step, int) and isinstance(at, list):
+            text, at = f"{text}[{step}]", at[step] if step < len(at) else None
+        elif isinstance(at, Mapping) and (step in at or (last and missing)):
+            if not last and step in (at.get("type"), at.get("role")):
+                continue  # the part's kind, which may also be the name of one of its fields
+            text, at = f"{text}.{step}" if text else str(step), at.get(step)
     return text
 
 
@@ -92,7 +95,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return await ours(request, of_validation(error.errors()))
+        return await ours(request, of_validation(error.errors(), error.body))
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:

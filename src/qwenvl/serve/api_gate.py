@@ -84,7 +84,9 @@ class Gate:
             body = b"".join(pieces)
             pieces.clear()
         except TimeoutError:
-            error = ApiError(408, f"the body did not arrive within {self._settings.read_seconds:.0f} s", code="slow_body")
+            error = ApiError(
+                408, f"the body did not arrive within {self._settings.read_seconds:.0f} s", code="slow_body"
+            )
             await self._refuse(error, scope, receive, send)
         except ApiError as error:
             await self._refuse(error, scope, receive, send)

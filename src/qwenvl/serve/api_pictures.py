@@ -1,4 +1,4 @@
-"""Pictures of requests: checked before decoding, decoded off the event loop, a few at a time, kept for a second question."""
+"""Pictures of requests: checked before decoding, decoded off the event loop, and kept for a second question."""
 
 from __future__ import annotations
 

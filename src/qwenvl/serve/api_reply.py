@@ -121,9 +121,7 @@ class CompletionForm(Form):
         return None
 
 
-async def reply(
-    request: Request, body: Sampling, job: Job, served: Served, metrics: Metrics, form: Form
-) -> Response:
+async def reply(request: Request, body: Sampling, job: Job, served: Served, metrics: Metrics, form: Form) -> Response:
     """Answer a request, whole or as a stream. Raises ApiError where that can still be told by the status."""
     run = Run(job, served.engine, served.tokenizer, metrics)
     if body.stream:

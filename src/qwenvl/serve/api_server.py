@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -116,9 +117,7 @@ def run(app: FastAPI, settings: ServeSettings, listening: socket.socket, ready: 
         finally:
             watching.cancel()
 
-    try:
+    with suppress(KeyboardInterrupt):  # uvicorn has ended in order and raises the signal again
         asyncio.run(serve())
-    except KeyboardInterrupt:
-        pass  # uvicorn ended in order and raises the signal again
     if state.failed is not None:
         raise state.failed

@@ -185,7 +185,7 @@ class QwenTokenizer:
         return self.token_bytes(number).decode("utf-8", "replace")
 
     def token_bytes(self, number: int) -> bytes:
-        """The bytes that one id stands for: a special token's name, or a piece of UTF-8 that may be half a character."""
+        """The bytes that one id stands for: a special token's name, or UTF-8 that may be half a character."""
         name = self._names.get(number)
         return name.encode() if name is not None else self._token_bytes(number)
 
