@@ -19,7 +19,9 @@ export class Composer extends EventTarget {
    */
   constructor(form, around) {
     super();
-    Object.assign(this, { form, around, hasCamera: false });
+    this.form = form;
+    this.around = around;
+    this.hasCamera = false;
     this.top = make("div", { class: "composer-top" });
     this.area = make("textarea", { rows: "1", enterkeyhint: "send" });
     this.left = make("div", { class: "composer-left" });
@@ -175,14 +177,12 @@ export class Composer extends EventTarget {
           this.hasCamera && button("camera", say("camera"), () => this.around.camera(), { class: "quiet round" }),
         ].filter(Boolean),
       );
-      this.right.replaceChildren(
-        busy
-          ? button("stop", say("stop"), () => this.around.stop(), { class: "go" })
-          : button("send", say("send"), () => {}, { class: "go", type: "submit" }),
-      );
-      if (focused) this.right.firstChild.focus();
+      this.go = busy
+        ? button("stop", say("stop"), () => this.around.stop(), { class: "go" })
+        : button("send", say("send"), () => {}, { class: "go", type: "submit" });
+      this.right.replaceChildren(this.go);
+      if (focused) this.go.focus();
     }
-    const go = this.right.firstChild;
-    go.disabled = !busy && !this.whole;
+    this.go.disabled = !busy && !this.whole;
   }
 }

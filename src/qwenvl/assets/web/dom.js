@@ -3,16 +3,24 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * @param {string} tag
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
  * @param {Record<string, unknown>} [props] attributes; `text` is the text content, a function under `on…` a listener
- * @param {...(Node | null | undefined | false)} children
- * @returns {HTMLElement}
+ * @param {...(Node | null | undefined | false | "")} children those that are not there are left out
+ * @returns {HTMLElementTagNameMap[K]}
  */
 export function make(tag, props = {}, ...children) {
   return filled(document.createElement(tag), props, children);
 }
 
-/** The same for the elements of a drawing. */
+/**
+ * The same for the elements of a drawing.
+ * @template {keyof SVGElementTagNameMap} K
+ * @param {K} tag
+ * @param {Record<string, unknown>} [props]
+ * @param {...Node} children
+ * @returns {SVGElementTagNameMap[K]}
+ */
 export function draw(tag, props = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), props, children);
 }

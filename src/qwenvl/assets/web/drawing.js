@@ -2,6 +2,9 @@
 
 import { draw } from "./dom.js";
 
+/** @typedef {[number, number]} Point in pixels of the picture */
+/** @typedef {[number, number, number, number]} Rectangle left, top, right and bottom in pixels of the picture */
+
 /** A movement shorter than this, in pixels of the screen, is a click. */
 const SLACK = 5;
 
@@ -9,15 +12,24 @@ export class Drawing {
   /**
    * @param {HTMLElement} canvas what is drawn on; the picture fills it
    * @param {SVGElement} layer where the box is shown while it is drawn, in pixels of the picture
-   * @param {[number, number]} size of the picture
-   * @param {(box: [number, number, number, number]) => void} done
+   * @param {Point} size of the picture
+   * @param {(box: Rectangle) => void} done
    * @param {() => void} ended keys were used, and are no more
    */
   constructor(canvas, layer, size, done, ended) {
-    Object.assign(this, { canvas, layer, size, done, ended });
+    this.canvas = canvas;
+    this.layer = layer;
+    this.size = size;
+    this.done = done;
+    this.ended = ended;
+    /** @type {SVGRectElement | null} */
     this.rect = null;
+    /** @type {{at: Point, x: number, y: number} | null} */
     this.start = null;
+    /** @type {Rectangle} */
+    this.box = [0, 0, 0, 0];
     this.dragged = false;
+    this.keyed = false;
     canvas.addEventListener("pointerdown", (event) => this.down(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
     canvas.addEventListener("pointerup", (event) => this.up(event));
@@ -28,7 +40,7 @@ export class Drawing {
     canvas.addEventListener("blur", () => this.keyed && this.drop());
   }
 
-  /** Where an event is, in pixels of the picture, kept inside of it. */
+  /** Where an event is, kept inside of the picture. @returns {Point} */
   at(event) {
     const frame = this.canvas.getBoundingClientRect();
     const inside = (value, side) => Math.min(Math.max(value, 0), 1) * side;
@@ -90,6 +102,7 @@ export class Drawing {
     const axis = direction === "Left" || direction === "Right" ? 0 : 1;
     const side = this.size[axis];
     const step = (side / 40) * (direction === "Left" || direction === "Up" ? -1 : 1);
+    /** @type {Rectangle} */
     const box = [...this.box];
     if (resize) box[axis + 2] = Math.min(Math.max(box[axis + 2] + step, box[axis] + side / 40), side);
     else {
@@ -100,6 +113,7 @@ export class Drawing {
     this.show(box);
   }
 
+  /** @param {Rectangle} box */
   show(box) {
     this.box = box;
     if (!this.rect) {
@@ -129,6 +143,7 @@ export class Drawing {
   }
 }
 
+/** @param {Point} a @param {Point} b @returns {Rectangle} */
 function corners([ax, ay], [bx, by]) {
   return [Math.min(ax, bx), Math.min(ay, by), Math.max(ax, bx), Math.max(ay, by)];
 }

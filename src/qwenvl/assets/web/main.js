@@ -24,7 +24,7 @@ const status = new Status(at("status"));
 const asking = new Asking(conversation, status);
 const choose = picker(addFiles);
 
-const composer = new Composer(at("composer"), {
+const composer = new Composer(/** @type {HTMLFormElement} */ (at("composer")), {
   number: (picture) => pictures().indexOf(picture) + 1,
   hasPictures: () => pictures().length > 0,
   busy: () => asking.busy,
@@ -185,7 +185,7 @@ function renderTools() {
 function speakOther() {
   switchLanguage();
   renderAll();
-  at("tools").lastChild.focus();
+  /** @type {HTMLElement} */ (at("tools").lastChild).focus();
 }
 
 function renderAll() {
@@ -235,7 +235,7 @@ conversation.addEventListener("turns", () => {
 /** Tokens may come faster than frames. @type {Set<import("./conversation.js").Turn>} */
 const grown = new Set();
 
-conversation.addEventListener("answer", ({ detail: turn }) => {
+conversation.addEventListener("answer", (/** @type {CustomEvent} */ { detail: turn }) => {
   if (!grown.size) requestAnimationFrame(showGrown);
   grown.add(turn);
 });

@@ -6,14 +6,15 @@
  * @returns {AsyncGenerator<string>}
  */
 export async function* events(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
   let kept = "";
   let data = [];
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
-      kept += value;
+      kept += decoder.decode(value, { stream: true }); // a character's bytes may come apart
       // A \r may be the first half of a \r\n whose rest has not come.
       const lines = kept.split(/\r\n|\n|\r(?!$)/);
       kept = lines.pop() ?? "";

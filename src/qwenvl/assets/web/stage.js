@@ -15,11 +15,13 @@ export class Stage {
   /**
    * @param {HTMLElement} root
    * @param {import("./light.js").Light} light
-   * @param {{pictures: () => Picture[], drawnPlaces: (picture: Picture) => number[][],
+   * @param {{pictures: () => Picture[], drawnPlaces: (picture: Picture) => [number, number, number, number][],
    *   mark: (picture: Picture, box: [number, number, number, number]) => void}} around
    */
   constructor(root, light, around) {
-    Object.assign(this, { root, light, around });
+    this.root = root;
+    this.light = light;
+    this.around = around;
     light.addEventListener("light", () => this.lit());
     document.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && !document.querySelector("dialog[open]")) light.clear();
@@ -112,7 +114,7 @@ export class Stage {
           "aria-pressed": String(index === number),
           onclick: () => {
             this.show(picture);
-            this.root.querySelectorAll(".thumb")[index]?.focus();
+            /** @type {HTMLElement} */ (this.root.querySelectorAll(".thumb")[index]).focus();
           },
         },
         make("img", { src: picture.url, alt: "" }),
@@ -137,10 +139,14 @@ export class Stage {
       choose: (region) => this.light.choose(turn, region),
     };
     // What is drawn again loses the focus; whoever goes through the boxes by keys shall keep it.
-    const focused = this.layer.contains(document.activeElement) ? document.activeElement.dataset.region : null;
+    const { activeElement } = document;
+    const focused = this.layer.contains(activeElement) ? activeElement.getAttribute("data-region") : null;
     const meant = this.around.drawnPlaces(this.picture);
     this.layer.replaceChildren(...shapes(regions, number, acts), ...meant.map((box) => asked(box)));
-    if (focused !== null) this.layer.querySelector(`[data-region="${focused}"]`)?.focus();
+    if (focused !== null) {
+      const again = /** @type {SVGElement | null} */ (this.layer.querySelector(`[data-region="${focused}"]`));
+      again?.focus();
+    }
     this.lit();
   }
 
@@ -158,7 +164,7 @@ export class Stage {
     }
     this.canvas.classList.toggle("dimmed", region !== null);
     for (const place of this.layer.querySelectorAll(".place")) {
-      place.classList.toggle("lit", Number(place.dataset.region) === region);
+      place.classList.toggle("lit", Number(place.getAttribute("data-region")) === region);
     }
     const regions = turn?.answer.regions ?? [];
     const shown = region === null ? null : regions[region];

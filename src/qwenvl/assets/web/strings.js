@@ -127,10 +127,14 @@ export function say(key, values = {}) {
   return TABLE[key][index].replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
 
+/** A string that is named in the page. */
+const word = (key) => say(/** @type {keyof typeof TABLE} */ (key));
+
 /** Put the strings into what stands in index.html: `data-say` is the text, `data-label` the accessible name. */
 export function translate() {
   document.documentElement.lang = index ? "zh-CN" : "en";
   document.title = `qwenvl · ${say("title")}`;
-  for (const found of document.querySelectorAll("[data-say]")) found.textContent = say(found.dataset.say);
-  for (const found of document.querySelectorAll("[data-label]")) found.setAttribute("aria-label", say(found.dataset.label));
+  const marked = (name) => /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`[data-${name}]`));
+  for (const found of marked("say")) found.textContent = word(found.dataset.say);
+  for (const found of marked("label")) found.setAttribute("aria-label", word(found.dataset.label));
 }

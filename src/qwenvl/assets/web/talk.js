@@ -25,7 +25,10 @@ export class Talk {
    * @param {Acts} acts
    */
   constructor(list, conversation, light, acts) {
-    Object.assign(this, { list, conversation, light, acts });
+    this.list = list;
+    this.conversation = conversation;
+    this.light = light;
+    this.acts = acts;
     /** @type {Map<Turn, {item: HTMLElement, said: HTMLElement, words: HTMLElement, foot: HTMLElement, raw: boolean}>} */
     this.shown = new Map();
     light.addEventListener("light", () => this.lit());
@@ -213,7 +216,7 @@ export class Talk {
       const here = turn === this.light.turn;
       item.classList.toggle("shown", here);
       for (const phrase of words.querySelectorAll(".phrase")) {
-        phrase.classList.toggle("lit", here && Number(phrase.dataset.region) === this.light.region);
+        phrase.classList.toggle("lit", here && Number(phrase.getAttribute("data-region")) === this.light.region);
       }
     }
   }
