@@ -1,14 +1,14 @@
 """A training step of ours beside one of nanoVLM's, of the same dimensions, in one process, taking turns.
 
     git clone https://github.com/huggingface/nanoVLM DIR
-    python benchmarks/train_nanovlm.py --nanovlm DIR [--steps 15] [--threads 2] [--precision bfloat16] [--supervised 1.0]
+    python benchmarks/train_nanovlm.py --nanovlm DIR [--steps 15] [--threads 2] [--precision bfloat16] [--supervised 1]
 
 ViT of 6 layers × 192 (3 heads, MLP 768, 128 px, patches of 16), 16 slots a picture, decoder of 6 layers × 256 (4 heads,
-MLP 688, 4,096 tokens, head not tied), 16 rows of 256 tokens with a picture each; AdamW, gradients clipped at 1. nanoVLM's
-model is what lies in DIR, unmodified, and its step is that of its train.py: autocast, loss, backward, clipping, rates,
-AdamW as it makes it. Ours is the training loop's. Of the text, the share `--supervised` has labels on both sides. Only
-nanoVLM's tokenizer, which would be downloaded, is stood in for. Without --nanovlm ours alone is measured, with --parts
-where its time goes.
+MLP 688, 4,096 tokens, head not tied), 16 rows of 256 tokens with a picture each; AdamW, gradients clipped at 1. Theirs
+is the model that lies in DIR, unmodified, and its step is that of its train.py: autocast, loss, backward, clipping,
+rates, AdamW as it makes it. Ours is the training loop's. Of the text, the share `--supervised` has labels on both
+sides. Only nanoVLM's tokenizer, which would be downloaded, is stood in for. Without --nanovlm ours alone is measured,
+with --parts where its time goes.
 """
 
 from __future__ import annotations

@@ -18,6 +18,9 @@ import yaml
 
 T = TypeVar("T")
 
+GROUPS = ("paper",)
+"""Folders of training recipes beside those that stand alone."""
+
 
 class ConfigError(ValueError):
     """A recipe or an override that can't be used; the message says where and how to mend it."""
@@ -34,10 +37,17 @@ def find_recipe(name: str, kind: str = "") -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    if path.suffix in (".yaml", ".yml"):
+    # "recipes/paper/stage2.yaml" is where it stands in the package, and "paper/stage2" its name
+    inside = name.removeprefix("recipes/").removesuffix(".yaml") if name.startswith("recipes/") else name
+    group, _, last = inside.rpartition("/")
+    if not kind and group in GROUPS and last in packaged_recipes(group):
+        kind, name = group, last
+    elif path.suffix in (".yaml", ".yml"):
         raise ConfigError(f"there is no recipe file {name}")
     names = packaged_recipes(kind)
     if name not in names:
+        if not kind:
+            names += [f"{group}/{last}" for group in GROUPS for last in packaged_recipes(group)]
         raise ConfigError(f"there is no recipe {name!r}{nearest(name, names)}; packaged are: {', '.join(names)}")
     return Path(str(resources.files("qwenvl") / "recipes" / kind / f"{name}.yaml"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from qwenvl.config import Kept, Stage
@@ -89,26 +89,32 @@ def activations(model: QwenVLForConditionalGeneration, layout: Layout, work: Wor
     numbers = 0.0
     if trains["vision"]:
         block = 8 * v + 2 * vision.intermediate_size
-        numbers += patches * _tower(layout, "vision", vision.num_hidden_layers, v, block)
+        products = 7 * v + vision.intermediate_size
+        numbers += patches * _tower(layout, "vision", vision.num_hidden_layers, v, products, block)
     if trains["vision"] or trains["adapter"]:
         numbers += patches * (v + 5 * d) + slots * 4 * d
     if any(trains.values()) and work.tokens:
         # a frozen layer needs its input for no weight's gradient
         whole = trains["decoder"] and not has_lora(model)
         block = (8 * d + 4 * text.intermediate_size) if whole else (6 * d + 3 * text.intermediate_size)
-        numbers += work.tokens * (d + _tower(layout, "decoder", text.num_hidden_layers, d, block))
+        products = 7 * d + 2 * text.intermediate_size
+        numbers += work.tokens * (d + _tower(layout, "decoder", text.num_hidden_layers, d, products, block))
     picture = 3 * 4 * work.pictures * work.patches * vision.patch_size**2
     return numbers * layout.compute + picture
 
 
-def _tower(layout: Layout, part: Literal["vision", "decoder"], layers: int, width: int, block: int) -> float:
-    """Numbers a token: all layers' with `block` each, or with checkpointing their inputs and one layer's at a time."""
+def _tower(
+    layout: Layout, part: Literal["vision", "decoder"], layers: int, width: int, products: int, block: int
+) -> float:
+    """Numbers a token that all layers keep.
+
+    `block` each, or with checkpointing the input alone (`width`) or with it what the matrix products and attention give
+    (`products`), and one layer's at a time, made again.
+    """
     kept = (layout.checkpoint or {}).get(part, "none")
     if kept == "none":
         return layers * block
-    # selective: attention's output and the wide products' are kept, what is cheap to make again from them is not
-    each = width if kept == "full" else block / 2
-    return layers * each + block
+    return layers * (width if kept == "full" else min(products, block)) + block
 
 
 def logits(model: QwenVLForConditionalGeneration, layout: Layout, work: Work) -> float:
@@ -133,8 +139,3 @@ def buffers(model: QwenVLForConditionalGeneration, layout: Layout) -> float:
     # embeddings and head stay gathered; of the blocks there are two, one computing and the next one coming
     gathered = rest + 2 * max(sizes, default=0)
     return float(layout.compute * gathered + (layout.compute + GRADIENT) * max([*learning, rest_learning]))
-
-
-def with_checkpointing(layout: Layout, kept: Kept) -> Layout:
-    """The same with both towers checkpointed so."""
-    return replace(layout, checkpoint={"vision": kept, "decoder": kept})

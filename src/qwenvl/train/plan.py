@@ -89,6 +89,8 @@ def plan(recipe: Recipe, wish: Wish) -> Plan:
         check_shardable(recipe, wish.gpus)
     except ConfigError as error:
         problems.append(str(error))
+    if recipe.init is not None and not _is_there(recipe.init):
+        problems.append(f"init {recipe.init} is not there yet: this is planned for the published model's sizes")
     if recipe.parallel is None and wish.gpus > 1:
         problems.append("without 'parallel' each GPU holds the whole model; parallel={} shares it between them")
     stages = [_plan_stage(model, recipe, stage, wish) for stage in recipe.stages]
@@ -98,7 +100,8 @@ def plan(recipe: Recipe, wish: Wish) -> Plan:
 def meta_model(recipe: Recipe) -> QwenVLForConditionalGeneration:
     """The recipe's model without weights. Raises ConfigError."""
     if recipe.init is not None:
-        config = QwenVLConfig.from_pretrained(resolve(recipe.init, weights=False))
+        there = _is_there(recipe.init)
+        config = QwenVLConfig.from_pretrained(resolve(recipe.init, weights=False)) if there else QwenVLConfig()
     else:
         config = build_config(recipe.model_spec, QwenTokenizer.train_small([], 256))
         config.text_config.vocab_size = _vocabulary(recipe)
@@ -107,6 +110,11 @@ def meta_model(recipe: Recipe) -> QwenVLForConditionalGeneration:
         if recipe.lora is not None:
             add_lora(model, recipe.lora, "")
     return model
+
+
+def _is_there(init: str) -> bool:
+    """Whether a checkpoint can be asked for its sizes: that of a stage before may still have to be trained."""
+    return Path(init).exists() or len(Path(init).parts) < 3
 
 
 def _vocabulary(recipe: Recipe) -> int:
@@ -161,7 +169,7 @@ def layout_of(recipe: Recipe, stage: Stage, gpus: int) -> Layout:
         # the base keeps the type that it was saved in; in 4 bits there is a scale for each 64 numbers beside them
         layout = replace(layout, frozen=0.52 if recipe.lora.quantize else float(compute))
     if spec is not None:
-        layout = replace(layout, shard=max(1, spec.shard or gpus // spec.replicate), offload=spec.cpu_offload)
+        layout = replace(layout, shard=max(1, gpus // spec.replicate), offload=spec.cpu_offload)
     kept = stage.checkpointing
     return replace(
         layout,
@@ -171,7 +179,7 @@ def layout_of(recipe: Recipe, stage: Stage, gpus: int) -> Layout:
 
 
 def _plan_stage(model: QwenVLForConditionalGeneration, recipe: Recipe, stage: Stage, wish: Wish) -> StagePlan:
-    freeze(model, stage.trains)
+    freeze(model, stage.trains, stage.vision_last)
     row = row_work(model, stage, wish.pictures)
     layout = layout_of(recipe, stage, wish.gpus)
     again: dict[FlopPart, float] = {part: float(kept == "full") for part, kept in (layout.checkpoint or {}).items()}
@@ -191,7 +199,9 @@ def _plan_stage(model: QwenVLForConditionalGeneration, recipe: Recipe, stage: St
 
 
 def _memory(model: QwenVLForConditionalGeneration, recipe: Recipe, stage: Stage, wish: Wish) -> Memory:
-    rows = max(1, -(-stage.rows // wish.gpus))
+    # ranks that share the decoder's products read the same rows
+    readers = wish.gpus // (recipe.parallel.tensor if recipe.parallel is not None else 1)
+    rows = max(1, -(-stage.rows // max(1, readers)))
     layout = layout_of(recipe, stage, wish.gpus)
     return memory_of(model, stage, layout, times(row_work(model, stage, wish.pictures), rows))
 

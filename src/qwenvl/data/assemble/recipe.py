@@ -13,7 +13,7 @@ from qwenvl.sample import Task
 from qwenvl.tasks.wording import EXACT, Wording, load_wording
 from qwenvl.typed import ConfigError, find_recipe, from_dict, read_yaml, to_dict
 
-KIND = "paper"
+KIND = "corpus"
 """The folder of the packaged recipes."""
 
 
