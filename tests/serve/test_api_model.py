@@ -80,7 +80,7 @@ def answered(server: Live, path: str, **body: Any) -> dict[str, Any]:
 
 def test_a_conversation_is_answered_as_chat_answers_it(server: Live, loaded: Loaded) -> None:
     chat = Chat(loaded.model, loaded.tokenizer, options=Generation(64))
-    questions = ("Outline every object in the picture.", "How many objects are there?")
+    questions = ("框出图中的所有物体", "How many objects are there?")
     messages: list[dict[str, Any]] = []
     regions = 0
     for number, question in enumerate(questions):
