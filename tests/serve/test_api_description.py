@@ -52,6 +52,7 @@ def server(tiny_folder: Path) -> Iterator[Live]:
 def test_every_answer_is_as_described(server: Live, path: str, method: str, mode: GenerationMode) -> None:
     schema = schemathesis.openapi.from_url(server.url + "/openapi.json")
     operation = schema[path][method]
+
     @seed(1)
     @settings(
         max_examples=EXAMPLES[path],

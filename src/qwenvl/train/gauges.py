@@ -6,11 +6,9 @@ import resource
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
 
 from qwenvl.config import Stage
 from qwenvl.data.loader import Batch
@@ -19,19 +17,16 @@ from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.train.flops import StepFlops, Work, work_of
 from qwenvl.train.optim import trainable
 from qwenvl.train.peaks import peak_here
+from qwenvl.train.shard import gradient_norm
 
 
 def gradient_norms(model: nn.Module) -> dict[str, float]:
     """`grad_norm/<part>`: the norm of each training part's gradients. Of a sharded model every rank must ask."""
-    parts: dict[str, list[torch.Tensor]] = defaultdict(list)
+    parts: dict[str, list[nn.Parameter]] = defaultdict(list)
     for name, parameter in trainable(model):
         if parameter.grad is not None:
-            parts[part_of(name)].append(parameter.grad)
-    found = {}
-    for part, gradients in parts.items():
-        norm: Any = nn.utils.get_total_norm(gradients)
-        found[f"grad_norm/{part}"] = round(float(norm.full_tensor() if isinstance(norm, DTensor) else norm), 5)
-    return found
+            parts[part_of(name)].append(parameter)
+    return {f"grad_norm/{part}": round(float(gradient_norm(parameters)), 5) for part, parameters in parts.items()}
 
 
 def rates(optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, float]:

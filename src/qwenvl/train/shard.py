@@ -7,7 +7,7 @@ A unit (a block of a tower, the adapter, and all the rest together) is gathered 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -122,18 +122,26 @@ def with_picture(batch: Batch) -> Batch:
     return replace(batch, pixels=np.zeros((1, *batch.pixels.shape[1:]), batch.pixels.dtype))
 
 
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
+    """The norm of all their gradients, (); of sharded ones the norm of all ranks' parts, for which all ranks ask."""
+    # PyTorch makes the norm of a list in one call, for tensors of one mesh alone
+    norms = [nn.utils.get_total_norm([p.grad for p in group if p.grad is not None]) for group in _by_mesh(parameters)]
+    return torch.stack([n.full_tensor() if isinstance(n, DTensor) else n for n in norms]).norm()
+
+
 def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> float:
-    """Scale the gradients to a norm of `limit` at most; gives the norm before, that of all ranks' parts."""
-    meshes: dict[DeviceMesh | None, list[nn.Parameter]] = defaultdict(list)
-    for parameter in parameters:
-        # the norm is one call for a list, which PyTorch makes for tensors of one mesh alone
-        meshes[mesh_of(parameter)].append(parameter)
-    groups = list(meshes.values())
-    norms = [nn.utils.get_total_norm([p.grad for p in group if p.grad is not None]) for group in groups]
-    norm = torch.stack([n.full_tensor() if isinstance(n, DTensor) else n for n in norms]).norm()
-    for group in groups:
+    """Scale the gradients to a norm of `limit` at most; gives the norm before."""
+    norm = gradient_norm(parameters)
+    for group in _by_mesh(parameters):
         nn.utils.clip_grads_with_norm_(group, limit, norm)
     return float(norm)
+
+
+def _by_mesh(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
+    meshes: dict[DeviceMesh | None, list[nn.Parameter]] = defaultdict(list)
+    for parameter in parameters:
+        meshes[mesh_of(parameter)].append(parameter)
+    return list(meshes.values())
 
 
 def _mesh(spec: ParallelSpec) -> DeviceMesh:
