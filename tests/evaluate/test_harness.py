@@ -196,6 +196,7 @@ def test_predictions_that_do_not_fit(rows: list[dict[str, Any]], message: str, r
         score_predictions("vqav2", worlds.write(tmp_path / "said.json", rows), settings(root, tmp_path))
 
 
+@pytest.mark.slow
 def test_two_ranks_answer_what_one_does(loaded: Loaded, root: Path, tmp_path: Path) -> None:
     evaluate_tasks(loaded, ["vqav2"], settings(root, tmp_path / "one"))
     command = [

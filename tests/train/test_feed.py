@@ -142,6 +142,7 @@ def test_what_a_worker_can_not_read_is_raised_here(tokenizer: QwenTokenizer) -> 
         list(Feed(Batches(PARTS[:1], tokenizer, settings), 1, workers=1))
 
 
+@pytest.mark.slow
 def test_ranks_without_a_picture_train_as_one_does(tmp_path: Path) -> None:
     tasks: dict[str, object] = {"caption": {}, "text": {}}
     stage = to_dict(tiny().stages[0]) | {"tasks": tasks, "rows": 2, "steps": 3}

@@ -145,6 +145,7 @@ def test_numbers_go_to_tensorboard_and_on_over_stages(tmp_path: Path) -> None:
     assert [one.value for one in written] == pytest.approx(lines)
 
 
+@pytest.mark.slow
 def test_numbers_go_to_weights_and_biases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")

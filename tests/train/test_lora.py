@@ -129,6 +129,7 @@ def test_merging_writes_a_whole_model_with_equal_outputs(
     assert main(["merge", str(base), str(tmp_path / "x")]) == 2 and "no low-rank additions" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_bit_equal_whatever_its_dropout(run: Path, base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = start(lora_recipe(base), out)
@@ -142,6 +143,7 @@ def test_an_interrupted_run_ends_bit_equal_whatever_its_dropout(run: Path, base:
     assert all(expected[name].equal(found[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_two_ranks_give_what_one_gives(base: Path, tmp_path: Path) -> None:
     # without dropout, which every rank draws for its own rows
     changes = {"lora": {"targets": TARGETS, "rank": 4, "alpha": 8}, "save_every": 100, "log_every": 1}

@@ -18,6 +18,7 @@ from qwenvl.config import load_recipe
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cluster"
 
 
+@pytest.mark.slow
 def test_stage_2_of_the_paper_on_two_ranks(tmp_path: Path) -> None:
     """The recipe with other sizes alone: it starts from a folder, is sharded, checkpointed, and gives a folder."""
     keys = ["init=nano", "precision=float32", "save_every=1"]

@@ -85,6 +85,7 @@ def test_additions_to_a_released_model_and_their_merging(released: Path, tmp_pat
     assert merged.model.generation_config.to_dict() == plain.model.generation_config.to_dict()
 
 
+@pytest.mark.slow
 def test_all_weights_of_a_released_model_train(released: Path, tmp_path: Path) -> None:
     model, tokenizer = start_from(released)
     assert model.dtype == torch.float32 and tokenizer.vocab_size == SIZE

@@ -53,7 +53,9 @@ def wait_for(out: Path, process: subprocess.Popen[bytes], lines: int) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "sign", [signal.SIGINT, *(pytest.param(sign, marks=pytest.mark.slow) for sign in (signal.SIGTERM, signal.SIGKILL))]
+)
 def test_an_interrupted_run_ends_bit_equal(whole: Path, tmp_path: Path, sign: signal.Signals) -> None:
     out = tmp_path / "run"
     process = start(tiny(), out)

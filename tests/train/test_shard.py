@@ -85,12 +85,13 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("spec", [ParallelSpec(), ParallelSpec(tensor=2)])
+@pytest.mark.parametrize("spec", [ParallelSpec(), pytest.param(ParallelSpec(tensor=2), marks=pytest.mark.slow)])
 def test_four_ranks_are_one_rank_with_accumulation(alone: Path, tmp_path: Path, spec: ParallelSpec) -> None:
     run(recipe_of(spec), tmp_path / "run", 4)
     assert_same(tmp_path / "run", alone)
 
 
+@pytest.mark.slow
 def test_whole_copies_on_two_ranks(alone: Path, tmp_path: Path) -> None:
     run(recipe_of(None, rows=2, accumulation=2), tmp_path / "run", 2)
     assert_same(tmp_path / "run", alone)
