@@ -35,9 +35,11 @@ def own(model: str, name: str, device: str, dtype: str | None, options: Mapping[
     from qwenvl.model.load import load
     from qwenvl.model.packed_linear import prepare_for_cpu
     from qwenvl.serve.batching import BatchingEngine
+    from qwenvl.serve.threads import settle_threads
 
     loaded = load(model, device, getattr(torch, dtype) if dtype else None)
     prepare_for_cpu(loaded.model)
+    settle_threads(loaded.model, int(options.get("running", 16)))
     config = loaded.model.config
     return Served(
         name,
