@@ -86,9 +86,9 @@ def _serve(options: argparse.Namespace, browse: bool) -> None:
 def _load(options: argparse.Namespace, model: str, name: str) -> Served:
     from qwenvl.serve.starting import own, with_vllm
 
-    if options.engine == "vllm":
-        return with_vllm(model, name)
     limits = {"running": options.running, "waiting": options.waiting}
+    if options.engine == "vllm":
+        return with_vllm(model, name, options.dtype, {**limits, "pictures": options.max_images})
     return own(model, name, options.device, options.dtype, limits)
 
 

@@ -47,7 +47,7 @@ class Grammars:
         matcher = LLMatcher(self._vocabulary(), grammar, log_level=0)
         if matcher.is_error():
             raise SchemaError((matcher.get_error() or "no reason given").splitlines()[0][:300])
-        return JsonConstraint(matcher, self._size, self._ends)
+        return JsonConstraint(matcher, wanted, self._size, self._ends)
 
     def _vocabulary(self) -> LLTokenizer:
         from llguidance import LLTokenizer, TokenizerWrapper
@@ -61,8 +61,9 @@ class Grammars:
 class JsonConstraint:
     """Implements `qwenvl.serve.requests.Constraint`."""
 
-    def __init__(self, matcher: LLMatcher, size: int, ends: tuple[int, ...]) -> None:
+    def __init__(self, matcher: LLMatcher, schema: Mapping[str, Any], size: int, ends: tuple[int, ...]) -> None:
         self._matcher, self._size, self._ends = matcher, size, ends
+        self.schema = schema
         self._bits = np.zeros((1, (size + 31) // 32), dtype=np.int32)
 
     def allowed(self) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from qwenvl.serve.engine import Generation
 
@@ -24,6 +24,11 @@ Reason = Literal["stop", "length", "cancelled", "timeout", "error"]
 
 class Constraint(Protocol):
     """Which tokens may come next, for answers of a given form. It belongs to one request."""
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The form as a JSON schema, for engines that follow it by themselves."""
+        ...
 
     def allowed(self) -> NDArray[np.bool_]:
         """(vocabulary,): True for each id that may come next, those that end an answer among them."""
