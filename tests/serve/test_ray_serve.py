@@ -30,7 +30,7 @@ def test_the_examples_arguments_are_those_of_a_deployment() -> None:
 
 def test_a_wrong_argument_is_named() -> None:
     with pytest.raises(pydantic.ValidationError, match="replicas"):
-        Deployment(replicas=2)  # type: ignore[call-arg]
+        app({"model": "nano", "replicas": "2"})
 
 
 def free_port() -> int:
@@ -47,7 +47,7 @@ def url() -> Iterator[str]:
     ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
-        serve.run(app(Deployment(min_replicas=2, max_replicas=2, cpus=1)), name="qwenvl", route_prefix="/")
+        serve.run(app({"min_replicas": "2", "max_replicas": "2"}), name="qwenvl", route_prefix="/")
         yield f"http://127.0.0.1:{port}"
     finally:
         serve.shutdown()

@@ -11,6 +11,7 @@ clients come from one address: fairness is among the `user` fields of their requ
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -41,8 +42,12 @@ class Deployment(BaseModel):
     gpus: float = Field(0.0, ge=0, description="of a replica")
 
 
-def app(arguments: Deployment) -> Any:
-    """The application that `serve run` and `serve deploy` start. Raises ModuleNotFoundError without Ray."""
+def app(given: Mapping[str, Any]) -> Any:
+    """The application that `serve run` and `serve deploy` start, from the arguments of a `Deployment`.
+
+    Raises ModuleNotFoundError without Ray, and pydantic's ValidationError, naming it, for an argument that is wrong.
+    """
+    arguments = Deployment.model_validate(given)
     try:
         from ray import serve
     except ModuleNotFoundError:
