@@ -30,8 +30,8 @@ class RowCache(Cache):  # type: ignore[misc]
 
     @staticmethod
     def bytes_per_row(config: PretrainedConfig, context: int, dtype: torch.dtype) -> int:
-        """What one row takes."""
-        layers, heads, width = _shape(config)
+        """What one row takes, were every layer to keep all tokens."""
+        layers, heads, width = _size(config)
         return 2 * layers * heads * context * width * dtype.itemsize
 
     def aim(self, first: int, seen: Sequence[int], new: int) -> Tensor:
@@ -97,6 +97,10 @@ def _shape(config: PretrainedConfig) -> tuple[int, int, int]:
             f"the decoder ({config.model_type}) has layers of {', '.join(sorted(kinds))}: answers to several at once "
             "need full_attention in all of them; serve this model with vLLM, or ask it with `qwenvl chat`"
         )
+    return _size(config)
+
+
+def _size(config: PretrainedConfig) -> tuple[int, int, int]:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return config.num_hidden_layers, heads, width

@@ -49,8 +49,8 @@ def own(model: str, name: str, device: str, dtype: str | None, options: Mapping[
     )
 
 
-def with_vllm(model: str, name: str) -> Served:
-    """Load a model into vLLM."""
+def with_vllm(model: str, name: str, dtype: str | None, options: Mapping[str, Any]) -> Served:
+    """Load a model into vLLM; `options` are `VllmEngine`'s."""
     from qwenvl.model.configuration import QwenVLConfig
     from qwenvl.model.convert.checkpoint import open_config
     from qwenvl.model.convert.tokenizer_files import check_tokenizer, read_tokenizer
@@ -66,7 +66,7 @@ def with_vllm(model: str, name: str) -> Served:
         tokenizer,
         int(config.num_queries),
         int(config.vision_config.image_size),
-        VllmEngine(folder),
+        VllmEngine(folder, dtype=dtype, **options),
         "vllm",
         int(config.text_config.vocab_size),
     )
