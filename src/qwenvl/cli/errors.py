@@ -15,6 +15,7 @@ _EXTRAS = {
     "bitsandbytes": "qlora",
     "torchao": "quantize",
     "ray": "ray",
+    "vllm": "vllm",
     "openai": "llm",
     "playwright": "html",
     **dict.fromkeys(("cv2", "fontTools"), "documents"),

@@ -80,10 +80,12 @@ class Server:
         self._stopping = False
 
     def start(self) -> None:
-        """Load the model, in a thread."""
-        threading.Thread(target=self._work, name="qwenvl-load", daemon=True).start()
+        """Load the model, in a thread, where it is not there."""
+        if not self.ready:
+            threading.Thread(target=self.load, name="qwenvl-load", daemon=True).start()
 
-    def _work(self) -> None:
+    def load(self) -> None:
+        """Load the model. What goes wrong is kept in `failed`."""
         try:
             served = self._load()
         except Exception as error:  # whatever it is: the server says that it is not ready, the log says why
@@ -153,6 +155,9 @@ class Server:
     async def _constraint(self, wanted: asked.Format | None) -> Callable[[], Constraint] | None:
         if wanted is None or isinstance(wanted, asked.TextFormat):
             return None
+        if self.loaded.served.kind == "vllm":
+            message = "response_format: with the engine vllm answers are text; our own engine takes JSON schemas"
+            raise ApiError(400, message, "response_format", "unsupported_field")
         schema: Mapping[str, Any] | None = None
         if isinstance(wanted, asked.JsonSchemaFormat):
             schema = wanted.json_schema.schema_

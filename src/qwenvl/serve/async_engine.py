@@ -34,6 +34,11 @@ class Answerer(Protocol):
         """At most `most` tokens, then an `End`. Closed or cancelled, it frees what the request held."""
         ...
 
+    @property
+    def broken(self) -> bool:
+        """Whether it will never answer again."""
+        ...
+
     async def shut(self) -> None:
         """Let go of everything."""
         ...
@@ -103,7 +108,8 @@ class AsyncEngine:
     def figures(self) -> Mapping[str, float]:
         """As in `Engine`."""
         with self._changed:
-            return {"running": len(self._running), "waiting": len(self._queue), **self._counts}
+            now = {"running": len(self._running), "waiting": len(self._queue), "broken": self._answerer.broken}
+            return {**now, **self._counts}
 
     def close(self, grace: float = 0.0) -> None:
         """As in `Engine`."""

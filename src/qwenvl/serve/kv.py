@@ -30,9 +30,9 @@ class RowCache(Cache):  # type: ignore[misc]
 
     @staticmethod
     def bytes_per_row(config: PretrainedConfig, context: int, dtype: torch.dtype) -> int:
-        """What one row takes, were every layer to keep all tokens."""
-        layers, heads, width = _size(config)
-        return 2 * layers * heads * context * width * dtype.itemsize
+        """What one row takes."""
+        _shape(config)
+        return row_bytes(config, context, dtype)
 
     def aim(self, first: int, seen: Sequence[int], new: int) -> Tensor:
         """The next pass is over rows `first`, `first` + 1 …, which hold `seen` tokens each, with `new` tokens each.
@@ -87,6 +87,12 @@ class RowCache(Cache):  # type: ignore[misc]
             kept = held[:, one, :, :length].clone()
             held[:, one, :, :length] = held[:, other, :, :length]
             held[:, other, :, :length] = kept
+
+
+def row_bytes(config: PretrainedConfig, context: int, dtype: torch.dtype) -> int:
+    """What the keys and values of `context` tokens take where every layer keeps all of them."""
+    layers, heads, width = _size(config)
+    return 2 * layers * heads * context * width * dtype.itemsize
 
 
 def _shape(config: PretrainedConfig) -> tuple[int, int, int]:

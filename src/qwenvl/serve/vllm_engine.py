@@ -11,6 +11,7 @@ import itertools
 import os
 import signal
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from PIL import Image as PILImage
 from qwenvl.serve.async_engine import AsyncEngine
 from qwenvl.serve.batching import PICTURE_BYTES
 from qwenvl.serve.engine import Generation, ends_of
-from qwenvl.serve.kv import RowCache
+from qwenvl.serve.kv import row_bytes
 from qwenvl.serve.requests import End, Handle, Limits, Request, Token
 from qwenvl.text.render import Example
 from qwenvl.text.tokenizer import QwenTokenizer
@@ -90,7 +91,7 @@ class VllmEngine(AsyncEngine):
         kind = getattr(torch, dtype) if dtype else torch.float32 if cpu else config.dtype or torch.bfloat16
         context = min(context or CONTEXT, CONTEXT, decoder.seq_length)
         rows = running + (running if kept is None else kept)
-        keys = rows * RowCache.bytes_per_row(decoder, -(-context // _BLOCK) * _BLOCK, kind)
+        keys = rows * row_bytes(decoder, -(-context // _BLOCK) * _BLOCK, kind)
         arguments = {
             "model": str(folder),
             "dtype": str(kind).removeprefix("torch."),
@@ -130,7 +131,9 @@ class _Vllm:
         from qwenvl.serve.vllm_plugin import register
 
         register()
-        # Ctrl-C goes to all processes of a terminal: vLLM's, which inherit this, must finish what still runs
+        # Ctrl-C goes to all processes of a terminal: vLLM's, which inherit this, must finish what still runs. Starting
+        # the tracker of shared memory would take it back, so that has to come first.
+        resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._arguments))
@@ -164,11 +167,17 @@ class _Vllm:
             if not whole:
                 await self._engine.abort(name)
 
+    @property
+    def broken(self) -> bool:
+        """As in `Answerer`."""
+        return self._engine is None or bool(self._engine.errored)
+
     async def shut(self) -> None:
         """As in `Answerer`."""
         if self._engine.output_handler is not None:
             self._engine.output_handler.cancel()  # else it calls the end of the process a fault
         self._engine.shutdown(timeout=_PATIENCE)
+        self._engine = None
 
 
 def prompt_ids(example: Example) -> list[int]:
