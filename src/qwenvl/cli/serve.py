@@ -40,7 +40,12 @@ def _options(p: argparse.ArgumentParser) -> None:
     model_options(p)
     p.set_defaults(model=None)
     p.add_argument("--name", metavar="NAME", help="what clients call the model (default: its folder's name)")
-    p.add_argument("--engine", choices=("own", "vllm"), default="own", help="what runs the model (default: own)")
+    p.add_argument(
+        "--engine",
+        choices=("own", "vllm"),
+        default="own",
+        help="what runs the model (default: own); vllm takes the device that it is built for",
+    )
     p.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s, this machine alone)")
     p.add_argument("--port", type=_port, default=8000, help="default: %(default)s; 0 takes a free one")
     p.add_argument("--api-key", metavar="KEY", help=f"clients must send it; better set {KEY_VARIABLE}, which ps hides")
@@ -88,7 +93,7 @@ def _load(options: argparse.Namespace, model: str, name: str) -> Served:
 
     limits = {"running": options.running, "waiting": options.waiting}
     if options.engine == "vllm":
-        return with_vllm(model, name, options.dtype, {**limits, "pictures": options.max_images})
+        return with_vllm(model, name, options.dtype, limits)
     return own(model, name, options.device, options.dtype, limits)
 
 

@@ -80,10 +80,12 @@ class Server:
         self._stopping = False
 
     def start(self) -> None:
-        """Load the model, in a thread."""
-        threading.Thread(target=self._work, name="qwenvl-load", daemon=True).start()
+        """Load the model, in a thread, where it is not there."""
+        if not self.ready:
+            threading.Thread(target=self.load, name="qwenvl-load", daemon=True).start()
 
-    def _work(self) -> None:
+    def load(self) -> None:
+        """Load the model. What goes wrong is kept in `failed`."""
         try:
             served = self._load()
         except Exception as error:  # whatever it is: the server says that it is not ready, the log says why

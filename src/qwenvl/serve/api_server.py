@@ -49,7 +49,7 @@ def made(app: FastAPI, settings: ServeSettings) -> uvicorn.Server:
         http=_protocol(settings.header_seconds),
         ws="none",
         access_log=False,  # addresses of clients and what they ask are nobody's business
-        log_level="warning",
+        log_level="error",  # else every connection that speaks no HTTP writes a line
         server_header=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),

@@ -20,7 +20,7 @@ from qwenvl.serve.engine import ends_of
 from qwenvl.serve.fair_queue import FairQueue
 from qwenvl.serve.kv import RowCache
 from qwenvl.serve.picture_cache import PictureCache
-from qwenvl.serve.requests import End, Handle, Limits, QueueFull, Reason, Request, Token
+from qwenvl.serve.requests import End, Handle, Limits, QueueFull, Reason, Request, Token, room_for
 from qwenvl.serve.sampling import Picker
 from qwenvl.text.render import Example
 from qwenvl.text.tokenizer import QwenTokenizer
@@ -85,13 +85,7 @@ class BatchingEngine:
 
     def submit(self, request: Request, deliver: Callable[[Token | End], None]) -> Handle:
         """As in `Engine`. Raises RuntimeError after `close`."""
-        prompt = request.example.ids
-        room = self._context - len(prompt)
-        if not prompt or room < 1:
-            raise ValueError(
-                f"the prompt takes {len(prompt)} tokens, and this model has room for {self._context - 1} beside an "
-                "answer: ask less or show fewer pictures"
-            )
+        room = room_for(request, self._context)
         stop = ends_of(request.options, self._tokenizer, request.example)
         job = Job(
             request,
@@ -101,7 +95,7 @@ class BatchingEngine:
             most=max(1, min(request.options.max_new_tokens, room)),
             deadline=time.monotonic() + self._seconds,
             content=_content(request.example),
-            ids=list(prompt),
+            ids=list(request.example.ids),
             wake=self._notify,
         )
         with self._wake:

@@ -24,15 +24,18 @@ class RowCache(Cache):  # type: ignore[misc]
         super().__init__(layers=[])
         layers, heads, width = _shape(config)
         # one row is one piece of memory in each layer: a pass over some rows needs no copy
-        self.keys = torch.zeros(layers, rows, heads, context, width, dtype=dtype, device=device)
-        self.values = torch.zeros_like(self.keys)
+        self.keys, self.values = (
+            # written at once: an operating system gives memory that was only asked for when it is too late to refuse it
+            torch.empty(layers, rows, heads, context, width, dtype=dtype, device=device).zero_()
+            for _ in range(2)
+        )
         self.aim(0, [0], 1)
 
     @staticmethod
     def bytes_per_row(config: PretrainedConfig, context: int, dtype: torch.dtype) -> int:
         """What one row takes."""
-        layers, heads, width = _shape(config)
-        return 2 * layers * heads * context * width * dtype.itemsize
+        _shape(config)
+        return row_bytes(config, context, dtype)
 
     def aim(self, first: int, seen: Sequence[int], new: int) -> Tensor:
         """The next pass is over rows `first`, `first` + 1 …, which hold `seen` tokens each, with `new` tokens each.
@@ -89,6 +92,12 @@ class RowCache(Cache):  # type: ignore[misc]
             held[:, other, :, :length] = kept
 
 
+def row_bytes(config: PretrainedConfig, context: int, dtype: torch.dtype) -> int:
+    """What the keys and values of `context` tokens take where every layer keeps all of them."""
+    layers, heads, width = _size(config)
+    return 2 * layers * heads * context * width * dtype.itemsize
+
+
 def _shape(config: PretrainedConfig) -> tuple[int, int, int]:
     """Layers, heads of keys, and their width. Raises ValueError for a decoder that needs another cache."""
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
@@ -97,6 +106,10 @@ def _shape(config: PretrainedConfig) -> tuple[int, int, int]:
             f"the decoder ({config.model_type}) has layers of {', '.join(sorted(kinds))}: answers to several at once "
             "need full_attention in all of them; serve this model with vLLM, or ask it with `qwenvl chat`"
         )
+    return _size(config)
+
+
+def _size(config: PretrainedConfig) -> tuple[int, int, int]:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return config.num_hidden_layers, heads, width

@@ -1,87 +1,132 @@
-"""The server on many machines: replicas of it behind Ray Serve, as many as the requests of the moment need.
+"""Our server on many machines: a Ray Serve application whose replicas come and go with the load.
 
-    serve run qwenvl.serve.ray_serve:app model=nano
-    serve deploy examples/serve/ray.yaml
+    serve run qwenvl.serve.ray_serve:app model=nano replicas=1 most=4
 
-A replica loads its model before it counts as there, and answers 429 by itself when its own queue is full: Ray hands it
-a few requests more than it has places, so that a refusal has OpenAI's form and a Retry-After. Behind Ray's proxy all
-clients come from one address: fairness is among the `user` fields of their requests.
+Each replica is a whole server with a model of its own; Ray's proxy gives it requests and passes its answers on as they
+come. Two gates must agree on when it is full:
+
+* A replica answers `running` requests at a time and lets `waiting` more wait; to the next it says 429 with Retry-After,
+  in OpenAI's form.
+* Ray gives a replica `max_ongoing_requests`. That is `SPARE` more than it takes, so that the 429 comes from the
+  replica, and `/health` is answered when it is full. A refusal takes milliseconds, so what waits at the proxy is a
+  burst; `max_queued_requests` bounds it to `QUEUED`, and beyond them Ray itself says 503.
+
+A request that waits in a replica can't move to a new one, so `waiting` is small here, and another replica is asked for
+when more than `running` requests are with each (`target_ongoing_requests`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from qwenvl.serve.starting import default_model, name_of, own, with_vllm
+from qwenvl.typed import ConfigError, from_dict, override
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from ray.serve import Application
 
-SPARE = 8
-"""Requests above its places that reach a replica at once, to be refused there."""
+SPARE = 16
+"""Requests that a full replica is given beyond what it takes, to refuse them."""
+
+QUEUED = 128
+"""Requests that wait at a proxy for a replica that is not given enough yet."""
 
 
-class Deployment(BaseModel):
-    """What a deployment is made of: the arguments of `app`, by name. The key, if any, is QWENVL_API_KEY."""
+@dataclass(frozen=True)
+class Deployment:
+    """What is served, and by how many.
 
-    model_config = ConfigDict(extra="forbid")
+    `model`, `name`, `engine`, `device`, `dtype`, `running` and `waiting` mean what they mean for `qwenvl serve`. There
+    are `replicas` at least and `most` at most, each of which gets `cpus` and `gpus`.
+    """
 
-    model: str = Field("nano", description="a folder that every machine has, or a name on the Hub")
-    name: str | None = Field(None, description="what clients call it")
+    model: str | None = None
+    name: str | None = None
     engine: Literal["own", "vllm"] = "own"
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    running: int = Field(16, ge=1, description="requests that a replica answers at a time")
-    waiting: int = Field(64, ge=1, description="requests that may wait in a replica")
-    max_images: int = Field(16, ge=1, description="of one request")
-    min_replicas: int = Field(1, ge=0)
-    max_replicas: int = Field(4, ge=1)
-    cpus: float = Field(1.0, ge=0, description="of a replica")
-    gpus: float = Field(0.0, ge=0, description="of a replica")
+    running: int = 16
+    waiting: int = 16
+    replicas: int = 1
+    most: int = 4
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.running, self.waiting) < 1:
+            raise ConfigError(f"running={self.running} and waiting={self.waiting} must be 1 at least")
+        if not 0 < self.replicas <= self.most:
+            raise ConfigError(f"replicas={self.replicas} must be 1 at least, and most={self.most} not less")
 
 
-def app(given: Mapping[str, Any]) -> Any:
-    """The application that `serve run` and `serve deploy` start, from the arguments of a `Deployment`.
+def app(arguments: Mapping[str, Any]) -> Application:
+    """The application, from the `args` of a config file or the `key=value` of `serve run`: fields of `Deployment`.
 
-    Raises ModuleNotFoundError without Ray, and pydantic's ValidationError, naming it, for an argument that is wrong.
+    Clients must send the key that stands in the replicas' variable QWENVL_API_KEY, where there is one. Raises
+    ConfigError, naming the field.
     """
-    arguments = Deployment.model_validate(given)
-    try:
-        from ray import serve
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError('Ray Serve is missing: pip install "qwenvl[ray-serve]"') from None
+    from ray import serve
+
+    from qwenvl.serve.api_settings import ServeSettings
+
+    wanted = _read(arguments)
 
     def build() -> FastAPI:
-        return application(arguments)
+        return _server(wanted)
 
     deployment = serve.deployment(
-        serve.ingress(build)(),
+        serve.ingress(build)(_Replica),
         name="qwenvl",
-        max_ongoing_requests=arguments.running + arguments.waiting + SPARE,
+        ray_actor_options={"num_cpus": wanted.cpus, "num_gpus": wanted.gpus},
+        max_ongoing_requests=wanted.running + wanted.waiting + SPARE,
+        max_queued_requests=QUEUED,
         autoscaling_config={
-            "min_replicas": arguments.min_replicas,
-            "max_replicas": max(arguments.min_replicas, arguments.max_replicas),
-            # a new machine is asked for when the places of one are nearly taken, before anybody waits long
-            "target_ongoing_requests": max(1, round(0.75 * arguments.running)),
+            "min_replicas": wanted.replicas,
+            "max_replicas": wanted.most,
+            "target_ongoing_requests": wanted.running,
         },
-        ray_actor_options={"num_cpus": arguments.cpus, "num_gpus": arguments.gpus},
-        graceful_shutdown_timeout_s=40,
+        graceful_shutdown_timeout_s=ServeSettings().grace_seconds,
+        logging_config={"enable_access_log": False},
     )
     return deployment.bind()
 
 
-def application(arguments: Deployment) -> FastAPI:
-    """One replica: the model is loaded when this returns. Raises ModelError for a folder that is no checkpoint."""
-    from qwenvl.serve.api import ServeSettings, create_app
-    from qwenvl.serve.starting import name_of, own, with_vllm
+class _Replica:
+    app: FastAPI
+    """Of Ray's class, of which this becomes a base."""
 
-    settings = ServeSettings(key=os.environ.get("QWENVL_API_KEY") or None, max_images=arguments.max_images)
-    name = arguments.name or name_of(arguments.model)
-    places = {"running": arguments.running, "waiting": arguments.waiting}
-    if arguments.engine == "vllm":
-        served = with_vllm(arguments.model, name, arguments.dtype, {**places, "pictures": arguments.max_images})
+    def check_health(self) -> None:
+        """Called by Ray, which replaces the replica when it raises."""
+        if self.app.state.server.loaded.served.engine.figures().get("broken"):
+            raise RuntimeError("the engine has died")
+
+
+def _read(arguments: Mapping[str, Any]) -> Deployment:
+    fields: dict[str, Any] = {}
+    for key, value in arguments.items():
+        if isinstance(value, str):
+            override(fields, f"{key}={value}")  # the command line knows texts only
+        else:
+            fields[key] = value
+    return from_dict(Deployment, fields, "args")
+
+
+def _server(wanted: Deployment) -> FastAPI:
+    """A replica's application, its model loaded: before that Ray must send it nothing."""
+    from qwenvl.cli.serve import KEY_VARIABLE
+    from qwenvl.serve.api import ServeSettings, create_app
+
+    model = wanted.model or default_model()
+    name = wanted.name or name_of(model)
+    limits = {"running": wanted.running, "waiting": wanted.waiting}
+    if wanted.engine == "vllm":
+        served = with_vllm(model, name, wanted.dtype, limits)
     else:
-        served = own(arguments.model, name, arguments.device, arguments.dtype, places)
-    return create_app(lambda: served, settings)
+        served = own(model, name, wanted.device, wanted.dtype, limits)
+    made = create_app(lambda: served, ServeSettings(key=os.environ.get(KEY_VARIABLE) or None))
+    made.state.server.load()
+    return made

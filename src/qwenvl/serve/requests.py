@@ -93,6 +93,18 @@ class Limits:
     memory: int
 
 
+def room_for(request: Request, context: int) -> int:
+    """The tokens that an answer may have beside its prompt. Raises ValueError where there are none."""
+    prompt = request.example.ids
+    room = context - len(prompt)
+    if not prompt or room < 1:
+        raise ValueError(
+            f"the prompt takes {len(prompt)} tokens, and this model has room for {context - 1} beside an answer: ask "
+            "less or show fewer pictures"
+        )
+    return room
+
+
 class Handle(Protocol):
     """A submitted request."""
 

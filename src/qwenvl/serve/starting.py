@@ -68,7 +68,7 @@ def with_vllm(model: str, name: str, dtype: str | None, options: Mapping[str, An
         tokenizer,
         int(config.num_queries),
         int(config.vision_config.image_size),
-        VllmEngine(folder, config, tokenizer, dtype=dtype, **options),
+        VllmEngine(folder, dtype=dtype, **options),
         "vllm",
         int(config.text_config.vocab_size),
     )

@@ -1,249 +1,251 @@
-"""vLLM as the server's engine: prompts of the one renderer go in as ids and pixels, its tokens come back one by one.
+"""vLLM as the engine of our server: its paged cache and its kernels behind our API (docs/vllm.md).
 
-vLLM runs this project's model through its transformers backend (`vllm_plugin`, docs/vllm.md). Its own tokenizer and
-processor are not asked: what a user typed can become no special token on the way.
+vLLM runs the model in a process of its own, through its transformers backend and our plug-in. It gets the ids that we
+rendered, so what a user typed can't become a control token there either, and tells the tokens one by one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
-import threading
-import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from functools import partial
+import os
+import signal
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from qwenvl.model.configuration import QwenVLConfig
-from qwenvl.serve.engine import ends_of
-from qwenvl.serve.fair_queue import FairQueue
-from qwenvl.serve.kv import RowCache
-from qwenvl.serve.requests import End, Handle, Limits, QueueFull, Reason, Request, Token
-from qwenvl.serve.vllm_inputs import engine_arguments, engine_input, sampling, tokens_of
+from qwenvl.model.pixels import pixel_values
+from qwenvl.serve.async_engine import AsyncEngine
+from qwenvl.serve.engine import Generation, ends_of
+from qwenvl.serve.kv import row_bytes
+from qwenvl.serve.requests import End, Limits, Request, Token
+from qwenvl.text.render import Example
 from qwenvl.text.tokenizer import QwenTokenizer
 
-_log = logging.getLogger(__name__)
+CONTEXT = 2048
+"""Tokens of prompt and answer at most. Beyond, the paper's models need NTK of the whole prompt, which vLLM lacks."""
+
+_BLOCK = 128
+"""The largest number of tokens that vLLM reserves at once."""
+
+_PATIENCE = 10.0
+"""Seconds that vLLM's processes have to end in order."""
+
+_SETTINGS = {
+    # a process that is forked from one with threads may wait for ever
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # by default it tells its makers what is run
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
 
 
-@dataclass(eq=False)
-class _Job:
-    """A request and how far it is; `reason` is why it is to end before its answer does."""
-
-    request: Request
-    deliver: Callable[[Token | End], None]
-    stop: tuple[int, ...]
-    most: int
-    deadline: float
-    drop: Callable[[_Job, Reason], None] = field(repr=False)
-    task: asyncio.Task[End] | None = None
-    began: float = 0.0
-    reason: Reason | None = None
-    timer: asyncio.TimerHandle | None = None
-
-    def cancel(self) -> None:
-        """As in `Handle`."""
-        self.drop(self, "cancelled")
+class VllmError(RuntimeError):
+    """vLLM did not start; the message says why."""
 
 
-class VllmEngine:
-    """Answers requests through vLLM; see `qwenvl.serve.requests.Engine`. Its event loop has a thread of its own."""
+class VllmEngine(AsyncEngine):
+    """Answers requests by vLLM; see `qwenvl.serve.requests.Engine`."""
 
     def __init__(
         self,
-        folder: Path,
-        config: QwenVLConfig,
-        tokenizer: QwenTokenizer,
+        folder: str | Path,
+        *,
+        context: int | None = None,
         running: int = 16,
         waiting: int = 64,
-        pictures: int = 16,
+        kept: int | None = None,
         dtype: str | None = None,
         seconds: float = 600.0,
-        **options: Any,
     ) -> None:
-        """Load the checkpoint in `folder`, in the native form. `running`, `waiting` and `seconds` are as for
-        `BatchingEngine`, `pictures` may stand in one prompt, and `options` are more of vLLM's `AsyncEngineArgs`.
+        """`folder` holds a checkpoint of the native form. `running`, `waiting`, `kept` and `seconds` mean
+        what they mean for `BatchingEngine`; `context` is at most 2,048 and the model's `seq_length`. `dtype` is what to
+        compute in (default: float32 on a CPU, elsewhere the checkpoint's own). The device is the one that the
+        installed vLLM is built for.
 
-        Raises ModuleNotFoundError without vLLM, and what vLLM raises where it can't load the model.
+        Raises ModuleNotFoundError without vLLM, ValueError for a folder or a limit that it can't serve, VllmError where
+        it does not start.
         """
-        context = min(int(config.text_config.seq_length), 2048)
-        arguments = engine_arguments(folder, config, context, running, pictures, dtype, options)
-        row = RowCache.bytes_per_row(config.text_config, context, arguments.torch_dtype)
-        memory = int(arguments.engine.setdefault("kv_cache_memory_bytes", 2 * running * row))
-        self._limits = Limits(context, running, waiting, memory)
-        self._config, self._tokenizer, self._seconds = config, tokenizer, seconds
-        self._queue: FairQueue[_Job] = FairQueue()
-        self._lock = threading.Lock()
-        self._working: set[_Job] = set()
-        self._numbers = itertools.count()
-        self._closing = False
-        self._pace = 1.0
-        self._counts = {"tokens_total": 0, "requests_total": 0, "failures_total": 0, "prompt_tokens_reused_total": 0}
-        self._loop = asyncio.new_event_loop()
-        started: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, args=(arguments.engine, started), name="qwenvl-vllm")
-        self._thread.daemon = True
-        self._thread.start()
-        started.result()
+        import torch
+
+        from qwenvl.model.configuration import QwenVLConfig
+        from qwenvl.model.convert.checkpoint import open_config
+        from qwenvl.model.convert.tokenizer_files import read_tokenizer
+
+        if min(running, waiting) < 1 or (kept or 0) < 0:
+            raise ValueError(f"running={running} and waiting={waiting} must be 1 at least")
+        folder = Path(folder)
+        raw, fields = open_config(folder)
+        if raw.get("model_type") != "qwenvl":
+            raise ValueError(
+                f"{folder} is in the released form, which vLLM can't read; "
+                f"convert it: qwenvl convert {folder} NEW-FOLDER --to native"
+            )
+        config = QwenVLConfig(**fields)
+        decoder = config.text_config
+        cpu = _on_cpu()
+        kind = getattr(torch, dtype) if dtype else torch.float32 if cpu else config.dtype or torch.bfloat16
+        context = min(context or CONTEXT, CONTEXT, decoder.seq_length)
+        rows = running + (running if kept is None else kept)
+        keys = rows * row_bytes(decoder, -(-context // _BLOCK) * _BLOCK, kind)
+        arguments = {
+            "model": str(folder),
+            "dtype": str(kind).removeprefix("torch."),
+            "max_model_len": context,
+            "max_num_seqs": running,
+            "kv_cache_memory_bytes": keys,
+            # pictures come as pixels: vLLM has nothing to hold before the ViT
+            "mm_processor_cache_gb": 0.0,
+            "limit_mm_per_prompt": {"image": max(1, context // (config.num_queries + 2))},
+            "enforce_eager": cpu,
+            "generation_config": "vllm",
+            # the grammar of our own engine, and as little white space
+            "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
+            "disable_log_stats": True,
+        }
+        tokenizer, side = read_tokenizer(folder), int(config.vision_config.image_size)
+        limits = Limits(context, running, waiting, keys)
+        super().__init__(_Vllm(arguments, tokenizer, side), limits, seconds)
+
+
+class _Vllm:
+    """Implements `Answerer`; `arguments` are those of vLLM's engine."""
+
+    def __init__(self, arguments: Mapping[str, Any], tokenizer: QwenTokenizer, side: int) -> None:
+        self._arguments, self._tokenizer, self._side = arguments, tokenizer, side
+        self._names = map(str, itertools.count())
+        self._engine: Any = None
+
+    async def open(self) -> None:
+        """As in `Answerer`."""
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        from qwenvl.serve.vllm_plugin import register
+
+        register()
+        # Ctrl-C goes to all processes of a terminal: vLLM's, which inherit this, must finish what still runs. Starting
+        # the tracker of shared memory would take it back, so that has to come first.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._arguments))
+        except Exception as error:
+            raise VllmError(f"vLLM could not start {self._arguments['model']}: {error}") from error
+
+    async def answer(self, request: Request, most: int) -> AsyncGenerator[Token | End, None]:
+        """As in `Answerer`."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        stop = ends_of(request.options, self._tokenizer, request.example)
+        wanted = sampling(request.options, stop, most, request.logprobs)
+        form = None
+        if request.constraint is not None:
+            form = StructuredOutputsParams(json=dict(request.constraint.schema))
+        parameters = SamplingParams(
+            **wanted, structured_outputs=form, detokenize=False, output_kind=RequestOutputKind.DELTA
+        )
+        ready = await asyncio.to_thread(engine_input, request.example, self._side)
+        name, cached, whole = next(self._names), 0, False
+        try:
+            async for output in self._engine.generate(ready, parameters, name):
+                cached = output.num_cached_tokens or cached
+                (part,) = output.outputs
+                for token in _tokens(part, stop, request.logprobs):
+                    yield token
+                if part.finish_reason is not None:
+                    whole = True
+                    yield _end(part.finish_reason, cached)
+                    return
+        finally:
+            if not whole:
+                await self._engine.abort(name)
 
     @property
-    def limits(self) -> Limits:
-        """As in `Engine`."""
-        return self._limits
+    def broken(self) -> bool:
+        """As in `Answerer`."""
+        return self._engine is None or bool(self._engine.errored)
 
-    def submit(self, request: Request, deliver: Callable[[Token | End], None]) -> Handle:
-        """As in `Engine`. Raises RuntimeError after `close`."""
-        room = self._limits.context - len(request.example.ids)
-        if not request.example.ids or room < 1:
-            raise ValueError(
-                f"the prompt takes {len(request.example.ids)} tokens, and this model has room for "
-                f"{self._limits.context - 1} beside an answer: ask less or show fewer pictures"
-            )
-        job = _Job(
-            request,
-            deliver,
-            ends_of(request.options, self._tokenizer, request.example),
-            max(1, min(request.options.max_new_tokens, room)),
-            time.monotonic() + self._seconds,
-            self._drop,
+    async def shut(self) -> None:
+        """As in `Answerer`."""
+        if self._engine.output_handler is not None:
+            self._engine.output_handler.cancel()  # else it calls the end of the process a fault
+        self._engine.shutdown(timeout=_PATIENCE)
+        self._engine = None
+
+
+def engine_input(example: Example, side: int) -> dict[str, Any]:
+    """An example as vLLM takes what is rendered already: its ids, and pixels of `side` for its slots.
+
+    vLLM's tokenizer and processor are not asked. Raises ImageError for bytes that are no picture.
+    """
+    import torch
+    from transformers import BatchFeature
+    from vllm.inputs.engine import mm_input, tokens_input
+    from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems, PlaceholderRange
+
+    if not example.slots:
+        return dict(tokens_input(list(example.ids)))
+    images = [slot.image for slot in example.slots]
+    ones = torch.ones(len(images), dtype=torch.long)
+    found = {"pixel_values": pixel_values(images, side), "num_image_patches": ones}
+    fields = {
+        "pixel_values": MultiModalFieldConfig.flat_from_sizes("image", ones),
+        "num_image_patches": MultiModalFieldConfig.batched("image", keep_on_cpu=True),
+    }
+    return dict(
+        mm_input(
+            list(example.ids),
+            MultiModalKwargsItems.from_hf_inputs(BatchFeature(found), fields),
+            {"image": [image.key for image in images]},
+            {"image": [PlaceholderRange(offset=slot.start, length=slot.length) for slot in example.slots]},
         )
-        with self._lock:
-            if self._closing:
-                raise RuntimeError("the engine is closed")
-            if len(self._queue) >= self._limits.waiting:
-                raise QueueFull(max(1.0, self._pace * len(self._queue) / self._limits.running))
-            self._queue.add(request.client, job)
-            self._counts["requests_total"] += 1
-        self._loop.call_soon_threadsafe(self._enter, job)
-        return job
+    )
 
-    def figures(self) -> Mapping[str, float]:
-        """As in `Engine`."""
-        with self._lock:
-            return {"running": len(self._working), "waiting": len(self._queue), **self._counts}
 
-    def close(self, grace: float = 0.0) -> None:
-        """As in `Engine`."""
-        with self._lock:
-            self._closing = True
-        end = time.monotonic() + grace
-        while self._busy() and time.monotonic() < end:
-            time.sleep(0.02)
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._end_all)
-            self._thread.join()
+def sampling(options: Generation, stop: Sequence[int], most: int, logprobs: int | None) -> dict[str, Any]:
+    """The fields of vLLM's `SamplingParams` that choose as `options` say, ending at the ids of `stop` alone."""
+    return {
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": 0,
+        "repetition_penalty": options.repetition_penalty,
+        # vLLM reads -1 as no seed
+        "seed": None if options.seed is None else options.seed % 2**63,
+        "max_tokens": most,
+        "min_tokens": min(options.min_new_tokens, most),
+        "stop_token_ids": list(stop),
+        "ignore_eos": True,
+        "logprobs": logprobs,
+    }
 
-    def _busy(self) -> bool:
-        with self._lock:
-            return bool(self._working or self._queue)
 
-    def _run(self, options: dict[str, Any], started: Future[None]) -> None:
-        try:
-            from vllm import AsyncEngineArgs
-            from vllm.v1.engine.async_llm import AsyncLLM
-
-            asyncio.set_event_loop(self._loop)
-            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**options))
-        except BaseException as error:  # told where the engine is made
-            started.set_exception(error)
+def _tokens(part: Any, stop: Sequence[int], count: int | None) -> Iterator[Token]:
+    for number, id in enumerate(part.token_ids):
+        if id in stop:
             return
-        self._loop.call_soon(started.set_result, None)
-        try:
-            self._loop.run_forever()
-        finally:
-            self._llm.shutdown()
-            del self._llm  # its own end needs an interpreter that is not ending
-            self._loop.close()
-
-    # -- on the event loop ---------------------------------------------------------------------------------------------
-
-    def _enter(self, job: _Job) -> None:
-        job.timer = self._loop.call_later(max(0.0, job.deadline - time.monotonic()), self._drop_here, job, "timeout")
-        self._fill()
-
-    def _fill(self) -> None:
-        with self._lock:
-            while self._queue and len(self._working) < self._limits.running:
-                job = self._queue.take()
-                self._working.add(job)
-                job.began = time.monotonic()
-                job.task = self._loop.create_task(self._stream(job))
-                # not in the task itself: one that is cancelled before its first step runs nothing of it
-                job.task.add_done_callback(partial(self._ended, job))
-
-    def _drop(self, job: _Job, reason: Reason) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._drop_here, job, reason)
-
-    def _drop_here(self, job: _Job, reason: Reason) -> None:
-        job.reason = job.reason or reason
-        with self._lock:
-            queued = self._queue.remove(lambda other: other is job)
-        if queued:
-            self._deliver_end(job, End(job.reason))
-        elif job.task is not None:
-            job.task.cancel()
-
-    def _end_all(self) -> None:
-        with self._lock:
-            left = [*self._working, *self._queue.remove(lambda _: True)]
-        for job in left:
-            job.reason = job.reason or "cancelled"
-            if job.task is None:
-                self._deliver_end(job, End(job.reason))
-            else:
-                job.task.cancel()
-        tasks = [job.task for job in left if job.task is not None]
-        ended = self._loop.create_task(_all_done(tasks))
-        ended.add_done_callback(lambda _: self._loop.stop())
-
-    def _ended(self, job: _Job, task: asyncio.Task[End]) -> None:
-        if task.cancelled():
-            end = End(job.reason or "cancelled")
-        elif (error := task.exception()) is not None:  # of this request: the others go on
-            end = End("error", message=f"{type(error).__name__}: {error}")
-        else:
-            end = task.result()
-        with self._lock:
-            self._working.discard(job)
-            self._counts["failures_total"] += end.reason == "error"
-            self._pace += 0.1 * (time.monotonic() - job.began - self._pace)
-        self._deliver_end(job, end)
-        self._fill()
-
-    async def _stream(self, job: _Job) -> End:
-        request = job.request
-        prompt = await asyncio.to_thread(engine_input, request.example, self._config)
-        parameters = sampling(request, job.stop, job.most)
-        reason: Reason = "length"
-        cached = 0
-        async for output in self._llm.generate(prompt, parameters, f"request-{next(self._numbers)}"):
-            cached = output.num_cached_tokens or cached
-            answer = output.outputs[0]
-            for token in tokens_of(answer, request.logprobs):
-                if token.id in job.stop:
-                    reason = "stop"
-                else:
-                    job.deliver(token)
-                    with self._lock:
-                        self._counts["tokens_total"] += 1
-            if answer.finish_reason not in (None, "stop", "length"):
-                raise RuntimeError(f"vLLM ended the answer: {answer.finish_reason}")
-        with self._lock:
-            self._counts["prompt_tokens_reused_total"] += cached
-        return End(reason, cached)
-
-    def _deliver_end(self, job: _Job, end: End) -> None:
-        if job.timer is not None:
-            job.timer.cancel()
-        try:
-            job.deliver(end)
-        except Exception:
-            _log.exception("a receiver of an ending failed")
+        if count is None:
+            yield Token(id)
+            continue
+        found = part.logprobs[number]
+        ranked = sorted((entry.rank, other, entry.logprob) for other, entry in found.items())
+        top = tuple((other, logprob) for _, other, logprob in ranked[:count])
+        yield Token(id, found[id].logprob, top)
 
 
-async def _all_done(tasks: list[asyncio.Task[End]]) -> None:
-    await asyncio.gather(*tasks, return_exceptions=True)
+def _end(reason: str, cached: int) -> End:
+    if reason == "stop":
+        return End("stop", cached)
+    if reason == "length":
+        return End("length", cached)
+    return End("error", cached, f"vLLM ended the request: {reason}")
+
+
+def _on_cpu() -> bool:
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
