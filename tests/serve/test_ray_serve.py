@@ -125,7 +125,7 @@ def test_a_stream_comes_as_it_is_made_and_who_leaves_frees_the_place(url: str) -
     with httpx.stream("POST", url + "/v1/completions", json={**LONG, "stream": True}, timeout=60) as answer:
         next(answer.iter_text())
         # the first piece is here, and the replica still works on the rest
-        assert "qwenvl_engine_running 1.0" in httpx.get(url + "/metrics").text
+        until(lambda: "qwenvl_engine_running 1.0" in httpx.get(url + "/metrics").text)
     until(lambda: "qwenvl_engine_running 0.0" in httpx.get(url + "/metrics").text)
 
 
