@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from transformers import BitsAndBytesConfig
 
-from qwenvl.config import LoraSpec, ModelSpec, Recipe, Stage
+from qwenvl.config import LoraSpec, ModelSpec, Recipe, Stage, Trainable
 from qwenvl.model.configuration import QwenVLConfig
 from qwenvl.model.load import read_folder, resolve
 from qwenvl.model.lora import add_lora
-from qwenvl.model.names import HEAD, TargetError, chosen_layers
+from qwenvl.model.names import HEAD, PARTS, TargetError, chosen_layers, part_of
 from qwenvl.model.parts import ForeignDecoder
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
@@ -118,14 +118,18 @@ def check_packing(model: QwenVLForConditionalGeneration, stages: Sequence[Stage]
 
 
 def start_from(
-    name: str | Path, lora: LoraSpec | None = None, precision: torch.dtype = torch.float32
+    name: str | Path,
+    lora: LoraSpec | None = None,
+    precision: torch.dtype = torch.float32,
+    learns: Collection[Trainable] = PARTS,
 ) -> tuple[QwenVLForConditionalGeneration, QwenTokenizer]:
     """A checkpoint's weights (a folder, or "nano") and its tokenizer, to be trained further.
 
-    With `lora` they stay frozen, so under bfloat16 they keep the type that they were saved in, or are held in 4 bits;
-    the additions are float32. Raises ConfigError when the checkpoint can't be read or a target names no layer of it.
+    What does not train keeps under bfloat16 the type that it was saved in: parts that are not in `learns`, and with
+    `lora` all of them, which may be held in 4 bits. What trains is float32. Raises ConfigError when the checkpoint
+    can't be read or a target names no layer of it.
     """
-    frozen = lora is not None and precision == torch.bfloat16
+    frozen = precision == torch.bfloat16 and (lora is not None or not set(PARTS) <= set(learns))
     try:
         folder = resolve(name)
         _not_quantized(folder)
@@ -133,6 +137,10 @@ def start_from(
         model, tokenizer = read_folder(folder, "auto" if frozen else torch.float32, **options)
         if lora is not None:
             add_lora(model, lora, _portable(name, folder))
+        elif frozen:
+            for parameter_name, parameter in model.named_parameters():
+                if part_of(parameter_name) in learns:
+                    parameter.data = parameter.data.float()
         return model, tokenizer
     except ConfigError:
         raise

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from qwenvl.config import Kept, Stage
+from qwenvl.config import Kept, Stage, Trainable
 from qwenvl.model.kernels import LOGITS
 from qwenvl.model.lora import has_lora
 from qwenvl.model.names import PARTS, part_of
@@ -27,8 +27,9 @@ class Layout:
     """How a stage's model lies on the GPUs.
 
     `shard` GPUs share one copy by FSDP; None: each holds a whole one. `compute`, `frozen` and `state`: bytes of a
-    number in compute, of a weight that does not train, and of AdamW's two averages of one that does. `checkpoint`:
-    what is computed again, by tower. `offload`: what is sharded lies on the CPU.
+    number in compute, of a weight that does not train, and of AdamW's two averages of one that does; `still` are parts
+    that no stage trains, whose weights lie in the type of compute. `checkpoint`: what is computed again, by tower.
+    `offload`: what is sharded lies on the CPU.
     """
 
     shard: int | None = None
@@ -37,6 +38,11 @@ class Layout:
     state: float = 8
     checkpoint: Mapping[Literal["vision", "decoder"], Kept] | None = None
     offload: bool = False
+    still: frozenset[Trainable] = frozenset()
+
+    def stored(self, name: str) -> float:
+        """Bytes of each number of the weight `name`, which does not train."""
+        return min(self.frozen, self.compute) if part_of(name) in self.still else self.frozen
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def memory_of(model: QwenVLForConditionalGeneration, stage: Stage, layout: Layou
     for name, parameter in model.named_parameters():
         count = parameter.numel()
         if not parameter.requires_grad:
-            weights += layout.frozen * count
+            weights += layout.stored(name) * count
             continue
         muon = stage.optimizer == "muon" and is_hidden_matrix(name, parameter)
         weights += MASTER * count
@@ -129,8 +135,9 @@ def buffers(model: QwenVLForConditionalGeneration, layout: Layout) -> float:
     parameters = list(model.parameters())
     if layout.shard is None:
         # autocast keeps a copy of each matrix in the type of compute until the backward pass is through
-        cast = sum(p.numel() for p in parameters if p.ndim >= 2)
-        return float(layout.compute * cast) if layout.compute < layout.frozen else 0.0
+        named = model.named_parameters()
+        stored = ((p, MASTER if p.requires_grad else layout.stored(name)) for name, p in named if p.ndim >= 2)
+        return float(sum(layout.compute * p.numel() for p, size in stored if layout.compute < size))
     inner = units(model)
     sizes = [sum(p.numel() for p in unit.parameters()) for unit in inner]
     learning = [sum(p.numel() for p in unit.parameters() if p.requires_grad) for unit in inner]

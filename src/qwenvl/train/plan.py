@@ -15,7 +15,7 @@ from qwenvl.config import CheckpointingSpec, ParallelSpec, Recipe, Stage
 from qwenvl.model.configuration import QwenVLConfig
 from qwenvl.model.load import resolve
 from qwenvl.model.lora import add_lora
-from qwenvl.model.names import HEAD, part_of
+from qwenvl.model.names import HEAD, PARTS, part_of
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
 from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.text.vocabulary import SPECIAL_TOKENS
@@ -165,6 +165,9 @@ def layout_of(recipe: Recipe, stage: Stage, gpus: int) -> Layout:
     compute = 4 if recipe.precision == "float32" else 2
     spec = recipe.parallel
     layout = Layout(compute=compute)
+    if spec is None and recipe.init is not None:
+        learns = {part for one in recipe.stages for part in one.trains}
+        layout = replace(layout, still=frozenset(PARTS) - learns)
     if recipe.lora is not None:
         # the base keeps the type that it was saved in; in 4 bits there is a scale for each 64 numbers beside them
         layout = replace(layout, frozen=0.52 if recipe.lora.quantize else float(compute))

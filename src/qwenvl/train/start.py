@@ -67,7 +67,8 @@ def whole_model(
 ) -> tuple[QwenVLForConditionalGeneration, QwenTokenizer]:
     """The recipe's model as it begins, whole and on the CPU, and its tokenizer. Raises ConfigError."""
     if recipe.init is not None:
-        return start_from(recipe.init, recipe.lora, precision)
+        learns = {part for stage in recipe.stages for part in stage.trains}
+        return start_from(recipe.init, recipe.lora, precision, learns)
     tokenizer = QwenTokenizer.load(tokenizer_folder)
     return build_model(recipe.model_spec, tokenizer), tokenizer
 
