@@ -63,6 +63,10 @@ class Job(Handle):
         return [image for image in needed if image.key not in self.features]
 
 
+_STEP = 16
+"""Prompts are read in multiples of so many tokens, padded behind."""
+
+
 @dataclass
 class _Row:
     held: list[int | str] = field(default_factory=list)
@@ -137,7 +141,8 @@ class Batch:
         jobs = [row.job for row in self._rows[first : first + count] if row.job is not None]
         seen = [len(self._rows[job.row].held) for job in jobs]
         left = [job.prompt - begin for job, begin in zip(jobs, seen, strict=True)]
-        new = min(max(left), max(1, most // count))
+        # few different lengths: a CPU's library makes, and keeps, code for each shape that it meets
+        new = min(_STEP * -(-max(left) // _STEP), max(1, most // count))
         embeds = self._padded([self._embed(job, begin, new) for job, begin in zip(jobs, seen, strict=True)], new)
         hidden = self._pass(first, seen, embeds)
         for job, begin in zip(jobs, seen, strict=True):
