@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -58,6 +59,12 @@ def test_an_application_as_it_is_asked_for() -> None:
 def test_what_it_can_not_be_asked_for(arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         app(arguments)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"qwenvl\[ray-serve\]"):
+        app({})
 
 
 def test_the_example_asks_for_what_there_is() -> None:
@@ -123,7 +130,8 @@ def test_a_picture_and_a_stream_through_ray(url: str) -> None:
 def test_a_stream_comes_as_it_is_made_and_who_leaves_frees_the_place(url: str) -> None:
     pytest.importorskip("llguidance")
     with httpx.stream("POST", url + "/v1/completions", json={**LONG, "stream": True}, timeout=60) as answer:
-        next(answer.iter_text())
+        pieces = answer.iter_text()  # kept: without it httpx closes the connection
+        next(pieces)
         # the first piece is here, and the replica still works on the rest
         until(lambda: "qwenvl_engine_running 1.0" in httpx.get(url + "/metrics").text)
     until(lambda: "qwenvl_engine_running 0.0" in httpx.get(url + "/metrics").text)

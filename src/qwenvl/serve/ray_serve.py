@@ -67,9 +67,12 @@ def app(arguments: Mapping[str, Any]) -> Application:
     """The application, from the `args` of a config file or the `key=value` of `serve run`: fields of `Deployment`.
 
     Clients must send the key that stands in the replicas' variable QWENVL_API_KEY, where there is one. Raises
-    ConfigError, naming the field.
+    ConfigError, naming the field, and ImportError without Ray Serve.
     """
-    from ray import serve
+    try:
+        from ray import serve
+    except ImportError as error:
+        raise ImportError('this needs Ray Serve: pip install "qwenvl[ray-serve]"') from error
 
     from qwenvl.serve.api_settings import ServeSettings
 
