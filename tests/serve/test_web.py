@@ -62,7 +62,7 @@ class Opened:
         self.server = server
         self.context = browser.new_context(**{"viewport": {"width": 1200, "height": 760}, "locale": "en-GB"} | context)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(8000)
+        self.page.set_default_timeout(20_000)
         self.complaints: list[str] = []
         self.page.on("pageerror", lambda problem: self.complaints.append(str(problem)))
         # A refused request stands in the console as well; that is not the page's fault.
@@ -291,7 +291,7 @@ def test_copy(browser: Any, server: StandIn) -> None:
     one = json.loads(page.evaluate("navigator.clipboard.readText()"))
     assert one["answer"]["regions"] == [STAR[1]] and one["answer"]["text"] == "a star"
     page.get_by_role("button", name="Copy the conversation").click()
-    page.wait_for_timeout(100)
+    page.wait_for_function("navigator.clipboard.readText().then((text) => text.includes('turns'))")
     every = json.loads(page.evaluate("navigator.clipboard.readText()"))
     assert every["pictures"] == [{"name": "grey.png", "width": WIDTH, "height": HEIGHT}]
     assert every["turns"] == [one] and one["question"]["regions"] == [{"image": 0, "box": [0, 0, 100, 50]}]
@@ -375,6 +375,9 @@ def test_the_server_refuses_or_is_busy(opened: Opened) -> None:
     opened.server.script = [error(401, "no key"), answer("In.")]
     opened.ask("Key?", wait=False)
     page.fill("input[type=password]", "secret")
+    opened.give(picture())  # the page is shown anew, and what was typed stays
+    assert page.input_value("input[type=password]") == "secret"
+    page.focus("input[type=password]")
     page.keyboard.press("Enter")
     page.wait_for_selector("text=In.")
     assert len(opened.server.asked) == 5

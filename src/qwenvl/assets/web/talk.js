@@ -29,7 +29,11 @@ export class Talk {
     this.conversation = conversation;
     this.light = light;
     this.acts = acts;
-    /** @type {Map<Turn, {item: HTMLElement, said: HTMLElement, words: HTMLElement, foot: HTMLElement, raw: boolean}>} */
+    /**
+     * @typedef {{item: HTMLElement, said: HTMLElement, words: HTMLElement, foot: HTMLElement, raw: boolean,
+     *   asked: import("./api.js").Problem | null}} Shown
+     * @type {Map<Turn, Shown>}
+     */
     this.shown = new Map();
     light.addEventListener("light", () => this.lit());
   }
@@ -58,7 +62,7 @@ export class Talk {
     const said = make("div", { class: "answer", role: "group", "aria-label": say("answer") }, words, foot);
     const item = make("li", { class: "turn" }, this.question(turn), said);
     this.list.append(item);
-    this.shown.set(turn, { item, said, words, foot, raw: false });
+    this.shown.set(turn, { item, said, words, foot, raw: false, asked: null });
   }
 
   question(turn) {
@@ -108,7 +112,10 @@ export class Talk {
     shown.said.setAttribute("aria-busy", String(coming));
     shown.said.classList.toggle("coming", coming);
     shown.words.replaceChildren(...(shown.raw ? [make("pre", { text: answer.content })] : this.words(turn, coming)));
-    shown.foot.replaceChildren(...this.foot(turn, shown, coming));
+    // The field for the key stays as long as it is asked for: someone may be typing in it.
+    const asked = turn === this.conversation.turns.at(-1) && answer.problem?.kind === "needKey" ? answer.problem : null;
+    if (!asked || shown.asked !== asked) shown.foot.replaceChildren(...this.foot(turn, shown, coming));
+    shown.asked = asked;
     this.lit();
   }
 
