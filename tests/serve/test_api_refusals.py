@@ -319,6 +319,16 @@ def test_while_the_model_loads_and_when_it_can_not(tokenizer: QwenTokenizer) -> 
         assert "/secret" not in httpx.get(server.url + "/ready").text
 
 
+def test_an_engine_that_died_is_not_ready(tokenizer: QwenTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ScriptedEngine(tokenizer)
+    with live(lambda: Served("tiny", tokenizer, 4, 32, engine), ServeSettings(page=False)) as server:
+        assert httpx.get(server.url + "/ready").status_code == 200
+        monkeypatch.setattr(engine, "figures", lambda: {"broken": 1.0})
+        found = httpx.get(server.url + "/ready")
+        assert (found.status_code, found.json()["error"]["code"]) == (503, "failed")
+        assert httpx.get(server.url + "/health").status_code == 200
+
+
 def test_stopping_lets_what_runs_finish(tokenizer: QwenTokenizer) -> None:
     engine = ScriptedEngine(tokenizer)
     engine.gate.clear()

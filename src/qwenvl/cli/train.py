@@ -66,7 +66,20 @@ def run(options: argparse.Namespace) -> None:
     how = {"strict": options.strict, "fresh": options.fresh, "image_root": options.image_root, "evaluate": looks}
     model = train(recipe, out, options.data, **how)
     if os.environ.get("RANK", "0") == "0":  # torchrun starts many of these
+        _draw_curves(out)
         print(f"\nThe model is in {model}. Talk to it:\n  qwenvl chat --model {model} --image PICTURE")
+
+
+def _draw_curves(out: Path) -> None:
+    from qwenvl.evaluate.curves import write_curves
+
+    try:
+        paths = write_curves(out)
+    except ImportError:
+        print('No curves were drawn: matplotlib is not installed (pip install "qwenvl[train]").')
+    else:
+        if paths:
+            print(f"The curves are {', '.join(map(str, paths))}.")
 
 
 def _plan(recipe: Recipe, options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Loss curves of a run as pictures, read from its `metrics.jsonl`."""
+"""Curves of a run as pictures, read from its `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -44,47 +44,80 @@ def stage_bounds(lines: Sequence[Line]) -> list[tuple[str, float, float]]:
 
 
 def figures(lines: Sequence[Line]) -> dict[str, bytes]:
-    """Name → PNG: the loss, the loss of each task, samples a second. Raises ImportError without matplotlib."""
-    return {"loss": loss_figure(lines), "loss-per-task": task_figure(lines), "speed": speed_figure(lines)}
+    """Name → PNG: the loss, the loss of each task, and the other numbers of a run that are there, a panel each.
+
+    Raises ImportError without matplotlib.
+    """
+    loss, axes = _figure(8.4, 3.1)
+    _loss(axes, lines)
+    tasks, axes = _figure(8.4, 3.4)
+    _group(axes, lines, "loss/", "loss per task", log=True)
+    made = {"loss": _png(loss), "loss-per-task": _png(tasks)}
+    panels = [panel for panel in _PANELS if any(key.startswith(panel[0]) for line in lines for key in line)]
+    if panels:
+        rest, grid = _panels(len(panels))
+        for axes, (prefix, label, scale, log) in zip(grid, panels, strict=True):
+            _group(axes, lines, prefix, label, scale, log)
+        made["curves"] = _png(rest)
+    return made
 
 
-def loss_figure(lines: Sequence[Line]) -> bytes:
-    """The loss of all tasks over time as a PNG, stages shaded."""
-    figure, axes = _figure(8.4, 3.1)
+def write_curves(folder: Path) -> list[Path]:
+    """Draw the figures of a run into its folder, from its `metrics.jsonl`; none before the second line.
+
+    Raises ImportError without matplotlib.
+    """
+    lines = read_metrics(folder / "metrics.jsonl")
+    if sum("loss" in line for line in lines) < 2:
+        return []
+    paths = []
+    for name, png in figures(lines).items():
+        paths.append(folder / f"{name}.png")
+        paths[-1].write_bytes(png)
+    return paths
+
+
+_HELD = "eval/"
+
+_PANELS: tuple[tuple[str, str, float, bool], ...] = (
+    (_HELD, "held-out scores", 1.0, False),
+    ("grad_norm", "gradient norm", 1.0, True),
+    ("rate", "learning rate", 1.0, True),
+    ("samples_per_s", "samples/s", 1.0, False),
+    ("mfu", "MFU, %", 100.0, False),
+    ("data_wait", "waiting for data, %", 100.0, False),
+    ("padding", "padding, %", 100.0, False),
+    ("memory_gb", "memory, GB", 1.0, False),
+)
+"""Beginning of the keys, what stands at the axis, factor, whether the axis is logarithmic."""
+
+
+def _loss(axes: Any, lines: Sequence[Line]) -> None:
     shown = [(minute, float(line["loss"])) for minute, line in running(lines) if "loss" in line]
     axes.plot(*zip(*shown, strict=True), color=COLOURS[0], linewidth=0.8, alpha=0.35)
     axes.plot(*zip(*_smooth(shown), strict=True), color=COLOURS[0], linewidth=1.8)
     _dress(axes, lines, "loss (nats per supervised token)")
-    return _png(figure)
 
 
-def task_figure(lines: Sequence[Line]) -> bytes:
-    """The loss of each task over time as a PNG."""
-    figure, axes = _figure(8.4, 3.4)
-    tasks = list(dict.fromkeys(key for line in lines for key in line if key.startswith("loss/")))
-    for i, task in enumerate(sorted(tasks)):
-        label = task[5:]
-        # stage by stage: a line across a stage that does not have the task would say what nobody measured
+def _group(axes: Any, lines: Sequence[Line], prefix: str, label: str, scale: float = 1.0, log: bool = False) -> None:
+    """The keys with a prefix, a line each."""
+    keys = sorted({key for line in lines for key in line if key.startswith(prefix)})
+    for i, key in enumerate(keys):
+        name = key.removeprefix(prefix).strip("/_") or "all"
+        # stage by stage: a line across a stage that does not have the number would say what nobody measured
         for stage, _, _ in stage_bounds(lines):
-            shown = [(at, float(line[task])) for at, line in running(lines) if task in line and line["stage"] == stage]
+            mine = [(at, line[key]) for at, line in running(lines) if key in line and line["stage"] == stage]
+            shown = [(at, scale * float(value)) for at, value in mine]
             if shown:
-                smooth = zip(*_smooth(shown), strict=True)
-                axes.plot(*smooth, color=COLOURS[i % len(COLOURS)], linewidth=1.6, label=label)
-                label = ""
-    _dress(axes, lines, "loss per task")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, fontsize=8)
-    return _png(figure)
-
-
-def speed_figure(lines: Sequence[Line]) -> bytes:
-    """Samples a second over time as a PNG."""
-    figure, axes = _figure(8.4, 2.0)
-    shown = [(minute, float(line["samples_per_s"])) for minute, line in running(lines) if "samples_per_s" in line]
-    if shown:
-        axes.plot(*zip(*shown, strict=True), color=COLOURS[2], linewidth=1.2)
-    _dress(axes, lines, "samples/s", log=False)
-    axes.set_ylim(0, 1.15 * max((speed for _, speed in shown), default=1.0))
-    return _png(figure)
+                points = zip(*(shown if prefix == _HELD else _smooth(shown)), strict=True)
+                style = {"marker": "o", "markersize": 3} if prefix == _HELD else {}
+                axes.plot(*points, color=COLOURS[i % len(COLOURS)], linewidth=1.5, label=name, **style)
+                name = ""
+    _dress(axes, lines, label, log=log)
+    if not log:
+        axes.set_ylim(bottom=0)
+    if len(keys) > 1:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, fontsize=8)
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
@@ -92,6 +125,14 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def _panels(count: int) -> tuple[Any, list[Any]]:
+    """A figure and its axes, below each other."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.4, 1.9 * count), layout="constrained")
+    return figure, list(figure.subplots(count, squeeze=False)[:, 0])
 
 
 def _dress(axes: Any, lines: Sequence[Line], label: str, log: bool = True) -> None:

@@ -153,18 +153,12 @@ def _marked(parts: Sequence[Part]) -> str:
 
 
 def _curves(folder: Path) -> str:
-    lines = [line for line in curves.read_metrics(folder / "metrics.jsonl") if "loss" in line]
-    if len(lines) < 2:
-        return ""
     try:
-        figures = curves.figures(lines)
+        paths = curves.write_curves(folder)
     except ImportError:
         return '<h2>Training</h2><p>No curves: matplotlib is not installed (pip install "qwenvl[train]").</p>'
-    out = ["<h2>Training</h2>"]
-    for name, png in figures.items():
-        (folder / f"{name}.png").write_bytes(png)
-        out.append(f'<img class="curve" alt="{name}" src="{data_uri(png)}">')
-    return "".join(out)
+    shown = [f'<img class="curve" alt="{path.stem}" src="{data_uri(path.read_bytes())}">' for path in paths]
+    return "<h2>Training</h2>" + "".join(shown) if shown else ""
 
 
 def _timings(folder: Path, timings: Sequence[tuple[str, float]]) -> str:

@@ -251,8 +251,10 @@ def _operating(app: FastAPI, server: Server) -> None:
 
     @app.get("/ready", responses={200: {"model": asked.Status}, 503: _ERRORS[503]})
     async def ready() -> Response:
-        """The model is there."""
+        """The model is there, and its engine works."""
         loaded = server.loaded
+        if loaded.served.engine.figures().get("broken"):
+            raise ApiError(503, "the engine has died; restart the server", code="failed")
         return JSONResponse({"status": "ready", "engine": loaded.served.kind})
 
     @app.get("/metrics", responses={200: {"content": {"text/plain": {}}}, 401: _ERRORS[401]})
