@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from qwenvl.config import EvaluationSpec, ParallelSpec
+from qwenvl.evaluate.during import During
+from qwenvl.train.run import train
 from qwenvl.typed import to_dict
 from tests.train.test_shard import recipe_of, run
 
@@ -51,18 +53,19 @@ def test_without_a_stand_in_picture_the_ranks_miss_each_other(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_an_evaluation_of_a_sharded_model_is_that_of_one_process(tmp_path: Path) -> None:
-    spec = EvaluationSpec(every=2, during=8, samples=2)
-    recipes = {world: recipe_of(ParallelSpec(), rows=2, accumulation=2) for world in (1, 2)}
-    found = {}
-    for world, recipe in recipes.items():
-        out = tmp_path / str(world)
-        run(replace(recipe, evaluation=spec), out, world)
-        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-        scores = [
-            (line["stage"], line["step"], {key: value for key, value in line.items() if key.startswith("eval/")})
-            for line in lines
-        ]
-        found[world] = [score for score in scores if score[2]]
-    assert [(stage, step) for stage, step, _ in found[2]] == [("stage2", 2), ("stage3", 2), ("stage3", 4)]
-    assert found[1] == found[2] and "eval/vqa/accuracy" in found[2][0][2]
+@pytest.mark.parametrize("parallel", [ParallelSpec(), None], ids=["sharded", "whole"])
+def test_an_evaluation_on_two_ranks_is_that_of_one_process(tmp_path: Path, parallel: ParallelSpec | None) -> None:
+    recipe = recipe_of(parallel, rows=2, accumulation=2)
+    recipe = replace(recipe, evaluation=EvaluationSpec(every=2, during=8, samples=2))
+    train(replace(recipe, parallel=None), tmp_path / "1", quiet=True, evaluate=During(recipe.evaluation))
+    run(recipe, tmp_path / "2", 2)
+    one, two = (held_out(tmp_path / world) for world in "12")
+    assert [place for place, _ in two] == [("stage2", 2), ("stage3", 2), ("stage3", 4)]
+    assert one == two and "eval/vqa/accuracy" in two[0][1]
+
+
+def held_out(out: Path) -> list[tuple[tuple[str, int], dict[str, float]]]:
+    """Stage and step of each evaluation in a run's log, and its scores."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    found = [(line, {key: value for key, value in line.items() if key.startswith("eval/")}) for line in lines]
+    return [((line["stage"], line["step"]), scores) for line, scores in found if scores]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +32,7 @@ from qwenvl.train.shard import clip_gradients, is_sharded, with_picture
 from qwenvl.train.sharded_checkpoint import Saver, load_sharded
 from qwenvl.train.sinks import Sink
 from qwenvl.train.stop import Stop
+from qwenvl.train.torchrun import first_alone
 
 
 class Evaluate(Protocol):
@@ -239,17 +241,15 @@ def _gradients(
 
 
 def _evaluated(run: Run, evaluate: Evaluate, name: str) -> dict[str, float]:
-    """The scores of an evaluation, which changes nothing of the training."""
-    if not run.ranks.first and not is_sharded(run.model):
-        run.ranks.barrier()
-        return {}
+    """The scores of an evaluation, which changes nothing of the training; all ranks work on that of a sharded model."""
+    alone = run.ranks.world > 1 and not is_sharded(run.model)
     before = torch.get_rng_state()
     try:
-        return evaluate(run.model, run.tokenizer, run.folder / "evaluations" / name)
+        with first_alone(run.ranks) if alone else nullcontext(True) as mine:
+            return evaluate(run.model, run.tokenizer, run.folder / "evaluations" / name) if mine else {}
     finally:
         torch.set_rng_state(before)
         run.model.train()
-        run.ranks.barrier()
 
 
 def _due(done: int, every: int) -> bool:
