@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,8 +83,12 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(whole
     stamp = (whole / "model" / "model.safetensors").stat().st_mtime_ns
     assert train(tiny(), whole, quiet=True) == whole / "model"
     assert (whole / "model" / "model.safetensors").stat().st_mtime_ns == stamp
-    with pytest.raises(ConfigError, match="another recipe"):
-        train(tiny(seed=1), whole, quiet=True)
+    with pytest.raises(ConfigError, match=r"another recipe \(stages\.\w+\.lr: 0\.\d+ there, 0\.5 now;"):
+        stages = tiny().stages
+        train(replace(tiny(), stages=(stages[0], replace(stages[1], lr=0.5))), whole, quiet=True)
+    # what is logged and kept is no part of what is learnt
+    assert train(tiny(log_every=7, save_every=9), whole, quiet=True) == whole / "model"
+    train(tiny(), whole, quiet=True)
 
 
 def test_a_run_that_ended_at_its_data_does_not_hold_the_folder(tmp_path: Path) -> None:

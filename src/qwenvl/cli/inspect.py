@@ -84,12 +84,24 @@ def _kept(options: argparse.Namespace) -> None:
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file")
     beside = path.parent / "tokenizer"
-    if options.model is None and not beside.is_dir():
+    model = options.model or _began_with(path.parent)
+    if options.model is None and beside.is_dir():
+        folder = beside
+    elif model is None:
         raise UsageError(f"{path}: name the model that was trained with --model DIR, for its tokenizer")
-    folder = resolve(options.model, weights=False) if options.model else beside
+    else:
+        folder = resolve(model, weights=False)
     tokenizer = QwenTokenizer.load(folder)
     examples = examples_of(path, tokenizer)[: options.count]
     _show(options, examples, tokenizer, "rows", f"tokens of {folder}", {})
+
+
+def _began_with(run: Path) -> str | None:
+    """The checkpoint that the run in a folder began with."""
+    from qwenvl.config import load_recipe
+
+    recipe = run / "recipe.yaml"
+    return load_recipe(recipe).init if recipe.is_file() else None
 
 
 def _show(

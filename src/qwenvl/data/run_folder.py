@@ -62,7 +62,7 @@ def same_run(there: Mapping[str, Any], own: Mapping[str, Any], out: Path, whats:
     """Raise RunError unless the run in the folder is this one; `whats` names the keys that must be equal."""
     for key, what in whats.items():
         if there.get(key) != own[key]:
-            change = _difference(there.get(key), own[key])
+            change = difference(there.get(key), own[key])
             raise RunError(
                 f"{out}: holds a run of another {what}{f' ({change})' if change else ''}; choose another folder, or "
                 "start over in this one with --fresh"
@@ -75,16 +75,17 @@ def not_empty(out: Path, kind: str) -> RunError:
     return RunError(f"{out}: not empty ({names}), and no {kind}: choose another folder")
 
 
-def _difference(there: Any, own: Any, where: str = "") -> str:
+def difference(there: Any, own: Any, where: str = "") -> str:
     """The first place where two JSON values differ: "aspect_ratio.max: 3.0 there, 2.5 now"."""
     if isinstance(there, dict) and isinstance(own, dict):
         for key in [*there, *(key for key in own if key not in there)]:
             if there.get(key) != own.get(key):
-                return _difference(there.get(key), own.get(key), f"{where}.{key}" if where else str(key))
+                return difference(there.get(key), own.get(key), f"{where}.{key}" if where else str(key))
     if isinstance(there, list) and isinstance(own, list) and len(there) == len(own):
-        for one, other in zip(there, own, strict=True):
+        for number, (one, other) in enumerate(zip(there, own, strict=True)):
             if one != other:
-                return _difference(one, other, where)
+                name = other.get("name", number) if isinstance(other, dict) else number
+                return difference(one, other, f"{where}.{name}" if where else str(name))
     if isinstance(there, dict | list) or isinstance(own, dict | list):
         return f"{where} differ" if where else ""
     return f"{where}: {there} there, {own} now" if where else ""

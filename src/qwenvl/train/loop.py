@@ -201,7 +201,7 @@ class _Steps:
         kept = self._keep("spike", done, micro)
         said = f"{self._stage.name}, step {done}: {self.guard.describe(loss)}{_where(kept)}"
         if policy == "stop":
-            raise TrainingError(f"{said}; the recipe says spikes: stop. The last checkpoint is whole")
+            raise TrainingError(f"{said}; the recipe says spikes: stop")
         self._run.say(said + ("; the step is left out" if policy == "skip" else ""))
         if policy == "skip":
             for parameter in self._parameters:
@@ -263,8 +263,8 @@ def _seed(*numbers: int) -> int:
 def _bad(loss: float, norm: float, kept: list[Path]) -> str:
     return (
         f"the loss is {loss} and the gradient norm {norm}: training stopped before the weights were touched"
-        f"{_where(kept)}. A lower learning rate, a longer warm-up or float32 are what usually helps; the last "
-        "checkpoint is whole, and the same command continues from it"
+        f"{_where(kept)}. A lower learning rate, a longer warm-up or float32 are what usually helps; the same "
+        "command continues from the last checkpoint"
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from qwenvl.config import Recipe, Stage
 from qwenvl.data.corpus import make_scenes, store_sources
+from qwenvl.data.run_folder import difference
 from qwenvl.data.shards import ShardReader
 from qwenvl.data.tasked import known_tasks
 from qwenvl.data.whole import write_text
@@ -26,6 +28,9 @@ from qwenvl.typed import ConfigError, from_dict, to_dict
 TOKENIZER_RECORDS = 3000
 WORDING = "wording.yaml"
 """The run's own copy of the recipe's paraphrases: a file that changes later would change a run that goes on."""
+
+_AROUND = ("log_every", "log", "save_every", "keep", "spikes", "evaluation")
+"""Keys that a run may go on with changed: they change nothing of what is learnt, unless a loss jumps."""
 
 
 def begin_folder(
@@ -123,10 +128,15 @@ def _same_recipe(recipe: Recipe, out: Path) -> None:
         before = from_dict(Recipe, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
         if before == recipe:
             return
-        if (out / "metrics.jsonl").exists() or finished(out):
+        around = {name: getattr(recipe, name) for name in _AROUND}
+        begun = (out / "metrics.jsonl").exists() or finished(out)
+        if begun and replace(before, **around) != recipe:
+            where = difference(to_dict(replace(before, **around)), to_dict(recipe))
             raise ConfigError(
-                f"{out} holds a run of another recipe ({path}): choose another --out, or start over with --fresh"
+                f"{out} holds a run of another recipe ({where}; {path}): choose another --out, or start over with "
+                "--fresh"
             )
-        # that run ended before its first step, such as for a bad row: nothing is lost by another try
-        shutil.rmtree(out / "tokenizer", ignore_errors=True)
+        if not begun:
+            # that run ended before its first step, such as for a bad row: nothing is lost by another try
+            shutil.rmtree(out / "tokenizer", ignore_errors=True)
     path.write_text(yaml.safe_dump(to_dict(recipe), sort_keys=False), encoding="utf-8")

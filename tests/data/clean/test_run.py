@@ -169,7 +169,7 @@ def test_the_same_command_again_does_nothing_and_another_one_is_refused(tmp_path
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     assert run(source, out).read == 20
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
-    with pytest.raises(RunError, match=r"another recipe \(rules.size.min: 32.0 there, 31.0 now\).*--fresh"):
+    with pytest.raises(RunError, match=r"another recipe \(rules.1.size.min: 32.0 there, 31.0 now\).*--fresh"):
         run(source, out, RECIPE.replace("min: 32", "min: 31"))
     with pytest.raises(RunError, match="another input"):
         run(write_tars(tmp_path / "other", 1, 10), out)
