@@ -102,6 +102,7 @@ def _loss(axes: Any, lines: Sequence[Line]) -> None:
 def _group(axes: Any, lines: Sequence[Line], prefix: str, label: str, scale: float = 1.0, log: bool = False) -> None:
     """The keys with a prefix, a line each."""
     keys = sorted({key for line in lines for key in line if key.startswith(prefix)})
+    highest = max(scale * float(line[key]) for line in lines for key in keys if key in line)
     for i, key in enumerate(keys):
         name = key.removeprefix(prefix).strip("/_") or "all"
         # stage by stage: a line across a stage that does not have the number would say what nobody measured
@@ -115,7 +116,7 @@ def _group(axes: Any, lines: Sequence[Line], prefix: str, label: str, scale: flo
                 name = ""
     _dress(axes, lines, label, log=log)
     if not log:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * highest or 1.0)
     if len(keys) > 1:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, fontsize=8)
 
