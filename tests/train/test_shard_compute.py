@@ -285,8 +285,8 @@ def compare(folder: Path, name: str) -> None:
     assert set(least) <= set(names)
     worst = max(float((found["weights"][n] - expected["weights"][n]).abs().max()) for n in names)
     assert worst <= tolerance, worst
-    # a compiled block is one graph: a ViT's, a decoder's, and the last decoder's
-    assert found["graphs"] == (3 if CASES[name].compiled else 0)
+    # a compiled block is one graph: a ViT's, a decoder's, and the last decoder's; torch 2.11 makes one more of "selective"
+    assert found["graphs"] in ((3, 4) if CASES[name].compiled else (0,))
 
 
 def test_the_last_blocks_alone_learn(folder: Path) -> None:
