@@ -285,7 +285,7 @@ def compare(folder: Path, name: str) -> None:
     assert set(least) <= set(names)
     worst = max(float((found["weights"][n] - expected["weights"][n]).abs().max()) for n in names)
     assert worst <= tolerance, worst
-    # a compiled block is one graph: a ViT's, a decoder's, and the last decoder's; torch 2.11 makes one more of "selective"
+    # a compiled block is one graph: the ViT's, the decoder's, and its last; torch 2.11 makes one more of "selective"
     assert found["graphs"] in ((3, 4) if CASES[name].compiled else (0,))
 
 
