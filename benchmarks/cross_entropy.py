@@ -25,7 +25,7 @@ WAYS = {
     "plain": "all logits, F.cross_entropy",
     "torch": "F.linear_cross_entropy, its defaults",
     "torch-256": "F.linear_cross_entropy, chunk 256, accurate",
-    "ours": "qwenvl.model.kernels.linear_cross_entropy",
+    "ours": "qwenvl.model.cross_entropy.linear_cross_entropy",
 }
 
 
@@ -72,7 +72,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     import torch
     from torch.nn import functional
 
-    from qwenvl.model.kernels import linear_cross_entropy
+    from qwenvl.model.cross_entropy import linear_cross_entropy
 
     def loss(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         if options.measure == "plain":

@@ -13,7 +13,8 @@ from transformers.cache_utils import DynamicCache
 
 from qwenvl.model import QwenVLConfig, QwenVLForConditionalGeneration
 from qwenvl.model.adapter import sincos_positions
-from qwenvl.model.kernels import attend, cross_entropy, rms_norm, split_heads, swiglu, turn_tables
+from qwenvl.model.cross_entropy import cross_entropy
+from qwenvl.model.kernels import attend, rms_norm, split_heads, swiglu, turn_tables
 from qwenvl.model.vision import resize_positions
 from tests.model.helpers import small_config
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qwenvl.model.kernels import linear_cross_entropy
+from qwenvl.model.cross_entropy import linear_cross_entropy
 from qwenvl.text.tokenizer import QwenTokenizer
 from qwenvl.train.build import build_model
 from tests.train.helpers import tiny

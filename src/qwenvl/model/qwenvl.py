@@ -16,7 +16,7 @@ from transformers.utils.generic import can_return_tuple
 from qwenvl.model.adapter import PositionAwareAdapter
 from qwenvl.model.cache import with_room
 from qwenvl.model.configuration import QwenVLConfig
-from qwenvl.model.kernels import cross_entropy, linear_cross_entropy
+from qwenvl.model.cross_entropy import cross_entropy, linear_cross_entropy
 from qwenvl.model.parts import build_decoder, build_head, build_tower, embedding_name
 from qwenvl.model.pretrained import CheckpointModel
 

@@ -1,7 +1,8 @@
 """The HTTP API: OpenAI's chat completions and completions with pictures, and what an operator asks.
 
 The model loads in the background: `/health` answers at once, `/ready` and the API once it is there. What a client may
-ask stands in `api_schemas`, how it becomes a prompt in `api_prompt`, what runs in `api_run`.
+ask stands in `api_schemas`, what comes back in `api_reply_schemas`, how a question becomes a prompt in `api_prompt`,
+what runs in `api_run`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
 
 from qwenvl import __version__
+from qwenvl.serve import api_reply_schemas as answered
 from qwenvl.serve import api_schemas as asked
 from qwenvl.serve.api_errors import ApiError, add_handlers
 from qwenvl.serve.api_gate import Gate
@@ -39,7 +41,7 @@ __all__ = ["ServeSettings", "Served", "create_app"]
 log = logging.getLogger("qwenvl.serve")
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": asked.ErrorBody, "description": text}
+    status: {"model": answered.ErrorBody, "description": text}
     for status, text in {
         400: "A field that is wrong, missing or not supported.",
         401: "No key, or a wrong one.",
@@ -205,7 +207,7 @@ def create_app(load: Callable[[], Served], settings: ServeSettings) -> FastAPI:
 def _answering(app: FastAPI, server: Server) -> None:
     @app.post(
         "/v1/chat/completions",
-        responses={200: {"model": asked.ChatCompletion, "content": _STREAMED}, **_ERRORS},
+        responses={200: {"model": answered.ChatCompletion, "content": _STREAMED}, **_ERRORS},
         response_class=JSONResponse,
     )
     async def chat(request: Request, body: asked.ChatRequest) -> Response:
@@ -218,7 +220,7 @@ def _answering(app: FastAPI, server: Server) -> None:
 
     @app.post(
         "/v1/completions",
-        responses={200: {"model": asked.Completion, "content": _STREAMED}, **_ERRORS},
+        responses={200: {"model": answered.Completion, "content": _STREAMED}, **_ERRORS},
         response_class=JSONResponse,
     )
     async def complete(request: Request, body: asked.CompletionRequest) -> Response:
@@ -228,14 +230,14 @@ def _answering(app: FastAPI, server: Server) -> None:
         job = await server.job(request, body, prompt, body.max_tokens, body.logprobs)
         return await reply(request, body, job, loaded.served, server.metrics, _form(CompletionForm, "cmpl", loaded))
 
-    @app.get("/v1/models", responses={200: {"model": asked.ModelList}, 401: _ERRORS[401], 503: _ERRORS[503]})
+    @app.get("/v1/models", responses={200: {"model": answered.ModelList}, 401: _ERRORS[401], 503: _ERRORS[503]})
     async def models() -> Response:
         """The one model that answers here."""
         return JSONResponse({"object": "list", "data": [_card(server)]})
 
     @app.get(
         "/v1/models/{name:path}",
-        responses={200: {"model": asked.ModelCard}, **{status: _ERRORS[status] for status in (401, 404, 503)}},
+        responses={200: {"model": answered.ModelCard}, **{status: _ERRORS[status] for status in (401, 404, 503)}},
     )
     async def model(name: str) -> Response:
         """What is known of it."""
@@ -244,12 +246,12 @@ def _answering(app: FastAPI, server: Server) -> None:
 
 
 def _operating(app: FastAPI, server: Server) -> None:
-    @app.get("/health", responses={200: {"model": asked.Status}})
+    @app.get("/health", responses={200: {"model": answered.Status}})
     async def health() -> Response:
         """The server runs, with or without its model."""
         return JSONResponse({"status": "ok"})
 
-    @app.get("/ready", responses={200: {"model": asked.Status}, 503: _ERRORS[503]})
+    @app.get("/ready", responses={200: {"model": answered.Status}, 503: _ERRORS[503]})
     async def ready() -> Response:
         """The model is there, and its engine works."""
         loaded = server.loaded

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from qwenvl.config import Kept, Stage, Trainable
-from qwenvl.model.kernels import LOGITS
+from qwenvl.model.cross_entropy import LOGITS
 from qwenvl.model.lora import has_lora
 from qwenvl.model.names import PARTS, part_of
 from qwenvl.model.qwenvl import QwenVLForConditionalGeneration
